@@ -1,0 +1,55 @@
+# Everything that a person does with the checkout. `make help` lists it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PORT ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help
+help: ## Show what can be done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headwater needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.installed ## Set up the environment and fetch the servers (once)
+	@$(BIN)/headwater fetch
+
+.PHONY: run
+run: setup ## Run a whole hub on this machine (PORT=8080, HEADWATER_HOME=./.headwater)
+	@exec $(BIN)/headwater up $(if $(PORT),--port $(PORT))
+
+.PHONY: test
+test: setup ## Run all tests on real servers
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(VENV)/.installed ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: type
+type: $(VENV)/.installed ## Check types
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: setup ## Measure each stage against its floor
+	$(BIN)/python -m bench
+
+.PHONY: migrate
+migrate: $(VENV)/.installed ## Bring the database of HEADWATER_DATABASE_URL to the present schema
+	$(BIN)/headwater migrate
+
+.PHONY: lock
+lock: ## Renew requirements.lock (needs uv)
+	uv pip compile --universal --generate-hashes --group dev --python-version 3.11 --no-header -q pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove what was built here (keeps .headwater, the data)
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.headwater/*' -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""What the services share: the pure domain and the thin adapters around it. It imports none of them."""

@@ -1,0 +1,22 @@
+"""Time, passed in as a value so that a test can fix it. The domain gets times as arguments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+Clock: TypeAlias = Callable[[], datetime]
+"""Returns an aware UTC datetime."""
+
+
+def now() -> datetime:
+    """The present, aware, in UTC, truncated to milliseconds (the resolution of the wire)."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def monotonic() -> float:
+    """Seconds that never go backwards, for measuring and for limits."""
+    return time.monotonic()

@@ -1,0 +1,86 @@
+"""Identifiers as distinct types, so that a checker sees a mix-up.
+
+All ids of the hub are UUIDs. Those that the front door hands out before anything is stored (events,
+operations) are UUIDv7 with a check value in their last bits (`mint`), so that a reader can tell "accepted,
+not stored yet" from "never issued" without asking anybody (`was_minted`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NewType
+from uuid import UUID
+
+WorkspaceId = NewType("WorkspaceId", UUID)
+NodeId = NewType("NodeId", UUID)
+SourceId = NewType("SourceId", UUID)
+CustomerId = NewType("CustomerId", UUID)
+EventId = NewType("EventId", UUID)
+SessionId = NewType("SessionId", UUID)
+OperationId = NewType("OperationId", UUID)
+RejectionId = NewType("RejectionId", UUID)
+
+KafkaOffset = NewType("KafkaOffset", int)
+"""Position of a record in a partition."""
+
+FeedOffset = NewType("FeedOffset", int)
+"""Position of an update in the feed of a workspace; dense from 1."""
+
+NIL_WORKSPACE = WorkspaceId(UUID(int=0))
+"""Holds what belongs to no workspace, as a record that can't be decoded."""
+
+_CHECK_BITS = 16
+_CHECK_MASK = (1 << _CHECK_BITS) - 1
+
+
+def find_uuid(text: str) -> UUID | None:
+    """The UUID written as `text` in its canonical 36-character form (any case), else None.
+
+    Braces, `urn:uuid:` and forms without dashes are no ids of the API.
+    """
+    if len(text) != 36 or text[8] != "-" or text[13] != "-" or text[18] != "-" or text[23] != "-":
+        return None
+    if not text.isascii():
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def uuid7(milliseconds: int, bits: int) -> UUID:
+    """A UUIDv7 of `milliseconds` since the epoch and the low 74 of `bits`."""
+    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80
+    value |= 0x7 << 76
+    value |= ((bits >> 62) & 0xFFF) << 64
+    value |= 0b10 << 62
+    value |= bits & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=value)
+
+
+def mint(workspace_id: WorkspaceId, milliseconds: int, bits: int) -> UUID:
+    """A UUIDv7 of 58 given bits whose last 16 bits check the rest within `workspace_id`."""
+    unchecked = uuid7(milliseconds, bits << _CHECK_BITS).int
+    return UUID(int=unchecked | _check(workspace_id, unchecked))
+
+
+def was_minted(workspace_id: WorkspaceId, value: UUID) -> bool:
+    """Whether `value` can come from `mint` or `mint_from_digest` for this workspace.
+
+    A stranger's id passes once in 65,536: this decides between "pending" and "unknown", nothing more.
+    """
+    return value.version in {7, 8} and value.int & _CHECK_MASK == _check(workspace_id, value.int)
+
+
+def mint_from_digest(workspace_id: WorkspaceId, digest: bytes) -> UUID:
+    """The checked UUIDv8 that always belongs to these 16 or more bytes, as of an idempotency key."""
+    value = int.from_bytes(digest[:16], "big")
+    value &= ~(0xF << 76) & ~(0b11 << 62)
+    value |= (0x8 << 76) | (0b10 << 62)
+    value &= ~_CHECK_MASK
+    return UUID(int=value | _check(workspace_id, value))
+
+
+def _check(workspace_id: WorkspaceId, value: int) -> int:
+    unchecked = (value >> _CHECK_BITS).to_bytes(14, "big")
+    return zlib.crc32(unchecked, zlib.crc32(workspace_id.bytes)) & _CHECK_MASK

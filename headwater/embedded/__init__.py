@@ -1,0 +1,1 @@
+"""Real Postgres and real Apache Kafka as child processes, for one machine."""

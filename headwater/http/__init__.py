@@ -1,0 +1,1 @@
+"""The conventions of all our HTTP: errors, bodies, paging, preferences."""

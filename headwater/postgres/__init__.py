@@ -1,0 +1,1 @@
+"""All SQL, and typed functions over it. Nothing else imports asyncpg."""
