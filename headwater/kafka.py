@@ -1,0 +1,100 @@
+"""Building Kafka producers, consumers and topics; nothing about meaning.
+
+Driver exceptions are translated here: whatever may be tried again is `Unavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+
+from headwater.errors import Unavailable
+from headwater.settings import KafkaSettings
+from headwater.topics import CUSTOMERS, EVENTS, PENDING, RESULTS
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what aiokafka raises for a broker that is away into `Unavailable`."""
+    try:
+        yield
+    except (KafkaError, OSError) as exc:
+        raise Unavailable(f"Kafka: {exc!r}") from exc
+
+
+async def open_producer(settings: KafkaSettings) -> AIOKafkaProducer:
+    """A started producer that is acknowledged by all replicas and never doubles a record.
+
+    Raises:
+        Unavailable: no broker answers.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap,
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=0,
+        # with 16 KiB every waiter wakes for each full batch, and throughput collapses
+        max_batch_size=128 * 1024,
+        max_request_size=2 * 1024 * 1024,
+        request_timeout_ms=10_000,
+    )
+    with translated():
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+    return producer
+
+
+def build_consumer(settings: KafkaSettings, **options: object) -> AIOKafkaConsumer:
+    """A consumer that never commits to Kafka and holds little ahead; not started."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap,
+        enable_auto_commit=False,
+        # prefetch is per partition: the default of 1 MiB each is memory for nothing
+        max_partition_fetch_bytes=512 * 1024,
+        **options,
+    )
+
+
+async def ensure_topics(settings: KafkaSettings) -> None:
+    """Make the topics that are missing. Existing ones stay as they are.
+
+    Raises:
+        Unavailable: no broker answers.
+    """
+    retention = {"retention.ms": str(settings.retention_hours * 3_600_000)}
+    short = {"retention.ms": str(3_600_000)}
+    topics = [
+        NewTopic(
+            CUSTOMERS,
+            settings.customers_partitions,
+            settings.replication_factor,
+            topic_configs=retention,
+        ),
+        NewTopic(
+            EVENTS, settings.events_partitions, settings.replication_factor, topic_configs=retention
+        ),
+        NewTopic(
+            RESULTS, settings.results_partitions, settings.replication_factor, topic_configs=short
+        ),
+        NewTopic(PENDING, 1, settings.replication_factor, topic_configs=short),
+    ]
+    with translated():
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+        try:
+            await admin.start()
+            existing = set(await admin.list_topics())
+            missing = [topic for topic in topics if topic.name not in existing]
+            if missing:
+                try:
+                    await admin.create_topics(missing)
+                except TopicAlreadyExistsError:
+                    pass  # another process was faster
+        finally:
+            await admin.close()

@@ -1,0 +1,43 @@
+"""Driver exceptions become ours here, so that nothing else knows asyncpg's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from headwater.errors import Contended, Unavailable
+
+_OUTAGE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,  # shutdown, crash of another backend, cannot connect now
+    asyncpg.InsufficientResourcesError,  # too many connections, disk full: repeating may help
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.ReadOnlySQLTransactionError,  # a failover left us on the old primary
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+_CONTENDED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn connection trouble into `Unavailable`, lost races into `Contended`; all else passes."""
+    try:
+        yield
+    except _CONTENDED as exc:
+        raise Contended(f"Postgres: {exc}") from exc
+    except asyncpg.InterfaceError as exc:
+        # asyncpg raises this both for lost connections and for wrong arguments; only the first is an outage
+        if isinstance(exc, asyncpg.exceptions.DataError) or "argument" in str(exc):
+            raise
+        raise Unavailable(f"Postgres: {exc}") from exc
+    except _OUTAGE as exc:
+        raise Unavailable(f"Postgres: {exc!r}") from exc

@@ -1,0 +1,98 @@
+"""Connections to Postgres: a pool that opens lazily, so that a process starts while Postgres is away.
+
+Every wait has a limit. Never take a second connection while holding one: two waiters would starve each
+other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+
+from headwater.errors import Unavailable
+from headwater.postgres.errors import translated
+from headwater.settings import PostgresSettings
+
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+"""What functions over SQL take. Those that write get a connection, never the pool."""
+
+Row: TypeAlias = asyncpg.Record
+
+
+class Pool:
+    """A lazily opened pool; `connection()` waits a limited time and raises `Unavailable` after it."""
+
+    def __init__(self, settings: PostgresSettings, *, min_size: int, max_size: int) -> None:
+        self._settings = settings
+        self._min_size = min_size
+        self._max_size = max_size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+
+    async def _opened(self) -> asyncpg.Pool[asyncpg.Record]:
+        if self._pool is not None:
+            return self._pool
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._settings.database_url,
+                    min_size=self._min_size,
+                    max_size=self._max_size,
+                    timeout=self._settings.acquire_seconds,
+                    statement_cache_size=self._settings.statement_cache,
+                )
+            return self._pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for a short while.
+
+        Raises:
+            Unavailable: Postgres can't be reached, or no connection came free in time.
+            Contended: the transaction lost a race; repeat it.
+        """
+        with translated():
+            async with asyncio.timeout(self._settings.acquire_seconds):
+                pool = await self._opened()
+                connection = await pool.acquire()
+            try:
+                yield connection
+            finally:
+                await pool.release(connection, timeout=self._settings.acquire_seconds)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a READ COMMITTED transaction; an exception rolls back."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def is_up(self) -> bool:
+        """Whether Postgres answers now."""
+        try:
+            async with self.connection() as connection:
+                await connection.execute("select")
+        except Unavailable:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close all connections; those that don't come back in time are cut."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.acquire_seconds):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
+async def open_pool(settings: PostgresSettings, *, min_size: int = 1, max_size: int = 8) -> Pool:
+    """A pool that connects when it is first used."""
+    return Pool(settings, min_size=min_size, max_size=max_size)

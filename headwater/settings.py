@@ -1,0 +1,215 @@
+"""Every setting of the hub, typed; the only reader of the environment.
+
+Names are `HEADWATER_<AREA>_<NAME>_<UNIT>`; secrets have no defaults here.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from headwater.errors import SettingInvalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    """`statement_cache=0` is for PgBouncer in transaction mode, which breaks prepared statements."""
+
+    database_url: str = ""
+    acquire_seconds: float = 5.0
+    statement_cache: int = 200
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        return cls(
+            database_url=environ.get("HEADWATER_DATABASE_URL", ""),
+            acquire_seconds=_number(environ, "HEADWATER_POSTGRES_ACQUIRE_SECONDS", 5.0),
+            statement_cache=_integer(environ, "HEADWATER_POSTGRES_STATEMENT_CACHE", 200),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSettings:
+    """Partition counts are used when the topics are made; existing topics keep theirs."""
+
+    bootstrap: str = ""
+    customers_partitions: int = 4
+    events_partitions: int = 4
+    results_partitions: int = 8
+    replication_factor: int = 1
+    retention_hours: int = 24 * 14
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        return cls(
+            bootstrap=environ.get("HEADWATER_KAFKA_BOOTSTRAP", ""),
+            customers_partitions=_integer(environ, "HEADWATER_KAFKA_CUSTOMERS_PARTITIONS", 4),
+            events_partitions=_integer(environ, "HEADWATER_KAFKA_EVENTS_PARTITIONS", 4),
+            results_partitions=_integer(environ, "HEADWATER_KAFKA_RESULTS_PARTITIONS", 8),
+            replication_factor=_integer(environ, "HEADWATER_KAFKA_REPLICATION_FACTOR", 1),
+            retention_hours=_integer(environ, "HEADWATER_KAFKA_RETENTION_HOURS", 24 * 14),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """`public_url` is the base of the links in answers; without it the request's host is used."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str | None = None
+    drain_seconds: float = 8.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        return cls(
+            host=environ.get("HEADWATER_HTTP_HOST", "127.0.0.1"),
+            port=_integer(environ, "HEADWATER_HTTP_PORT", 8080),
+            public_url=environ.get("HEADWATER_HTTP_PUBLIC_URL") or None,
+            drain_seconds=_number(environ, "HEADWATER_HTTP_DRAIN_SECONDS", 8.0),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSettings:
+    """`instance` names the process; a hash of it picks the partition of its results."""
+
+    instance: str = ""
+    produce_seconds: float = 5.0
+    wait_seconds: float = 10.0
+    bulk_in_flight: int = 4
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        return cls(
+            instance=environ.get("HEADWATER_INGEST_INSTANCE")
+            or f"{socket.gethostname()}-{os.getpid()}",
+            produce_seconds=_number(environ, "HEADWATER_INGEST_PRODUCE_SECONDS", 5.0),
+            wait_seconds=_number(environ, "HEADWATER_INGEST_WAIT_SECONDS", 10.0),
+            bulk_in_flight=_integer(environ, "HEADWATER_INGEST_BULK_IN_FLIGHT", 4),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorSettings:
+    """`instance` is the static member id in the consumer group: stable over restarts, unique."""
+
+    instance: str = ""
+    batch_records: int = 1_000
+    poll_seconds: float = 0.25
+    session_seconds: float = 10.0
+    rebalance_seconds: float = 30.0
+    watchdog_seconds: float = 60.0
+    retry_seconds: float = 0.2
+    retry_max_seconds: float = 5.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        return cls(
+            instance=environ.get("HEADWATER_PROCESSOR_INSTANCE") or socket.gethostname(),
+            batch_records=_integer(environ, "HEADWATER_PROCESSOR_BATCH_RECORDS", 1_000),
+            poll_seconds=_number(environ, "HEADWATER_PROCESSOR_POLL_SECONDS", 0.25),
+            session_seconds=_number(environ, "HEADWATER_PROCESSOR_SESSION_SECONDS", 10.0),
+            rebalance_seconds=_number(environ, "HEADWATER_PROCESSOR_REBALANCE_SECONDS", 30.0),
+            watchdog_seconds=_number(environ, "HEADWATER_PROCESSOR_WATCHDOG_SECONDS", 60.0),
+            retry_seconds=_number(environ, "HEADWATER_PROCESSOR_RETRY_SECONDS", 0.2),
+            retry_max_seconds=_number(environ, "HEADWATER_PROCESSOR_RETRY_MAX_SECONDS", 5.0),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """How the feed is followed: the ticker's pace, and how many rows one filtered page may look at."""
+
+    tick_seconds: float = 0.05
+    scan_rows: int = 20_000
+    heartbeat_seconds: float = 10.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        return cls(
+            tick_seconds=_number(environ, "HEADWATER_STREAM_TICK_SECONDS", 0.05),
+            scan_rows=_integer(environ, "HEADWATER_STREAM_SCAN_ROWS", 20_000),
+            heartbeat_seconds=_number(environ, "HEADWATER_STREAM_HEARTBEAT_SECONDS", 10.0),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """`format` is `json` (for machines) or `console` (for people)."""
+
+    format: str = "json"
+    level: str = "INFO"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        form = environ.get("HEADWATER_LOG_FORMAT", "json")
+        if form not in {"json", "console"}:
+            raise SettingInvalid(f"HEADWATER_LOG_FORMAT is {form!r}, expected json or console")
+        level = environ.get("HEADWATER_LOG_LEVEL", "INFO").upper()
+        if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise SettingInvalid(
+                f"HEADWATER_LOG_LEVEL is {level!r}, expected DEBUG, INFO, WARNING or ERROR"
+            )
+        return cls(format=form, level=level)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All areas. `operator_token` (HEADWATER_OPERATOR_TOKEN) is the platform operator's, if given."""
+
+    postgres: PostgresSettings
+    kafka: KafkaSettings
+    http: HttpSettings
+    ingest: IngestSettings
+    processor: ProcessorSettings
+    stream: StreamSettings
+    log: LogSettings
+    operator_token: str | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read everything.
+
+        Raises:
+            SettingInvalid: a variable holds what can't be read.
+        """
+        return cls(
+            postgres=PostgresSettings.from_env(environ),
+            kafka=KafkaSettings.from_env(environ),
+            http=HttpSettings.from_env(environ),
+            ingest=IngestSettings.from_env(environ),
+            processor=ProcessorSettings.from_env(environ),
+            stream=StreamSettings.from_env(environ),
+            log=LogSettings.from_env(environ),
+            operator_token=environ.get("HEADWATER_OPERATOR_TOKEN") or None,
+        )
+
+
+def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise SettingInvalid(f"{name} is {text!r}, expected a whole number") from None
+    if value < 0:
+        raise SettingInvalid(f"{name} is {text!r}, expected 0 or more")
+    return value
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingInvalid(f"{name} is {text!r}, expected a number of seconds") from None
+    if not 0 < value < 1e9:
+        raise SettingInvalid(f"{name} is {text!r}, expected a number of seconds above 0")
+    return value

@@ -1,0 +1,260 @@
+"""Commands and results as bytes: the one place that knows the record format and its version.
+
+A command's Kafka value is the client's body, byte for byte; everything else is JSON in one header. So a
+refused write can be kept exactly as it came, and a header can be read without touching the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from headwater.domain.commands import (
+    Command,
+    CreateCustomer,
+    CreateSession,
+    DeleteCustomer,
+    Envelope,
+    PatchCustomer,
+    RecordEvent,
+    ReplaceCustomer,
+    ReplyTo,
+)
+from headwater.domain.ids import (
+    CustomerId,
+    EventId,
+    OperationId,
+    RejectionId,
+    SessionId,
+    WorkspaceId,
+)
+from headwater.domain.json import JsonObject
+from headwater.domain.refusal import FieldError, Refusal
+from headwater.errors import HubError
+from headwater.topics import HEADER
+
+VERSION = 1
+
+
+class Undecodable(HubError):
+    """The record is no command of a version that we know; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The outcome of a command, for the request that waits under `correlation`.
+
+    `body` is the JSON text of the entity (None: the answer is empty); `refusal` is set instead of it when
+    the write was refused.
+    """
+
+    correlation: str
+    status: int
+    entity_type: str | None = None
+    entity_id: str | None = None
+    version: int | None = None
+    body: bytes | None = None
+    refusal: Refusal | None = None
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def encode(command: Command) -> tuple[list[tuple[str, bytes]], bytes]:
+    """The headers and the value of a command's record."""
+    envelope = command.envelope
+    fields: JsonObject = {
+        "v": VERSION,
+        "kind": type(command).__name__,
+        "workspace": str(envelope.workspace_id),
+        "operation": str(envelope.operation_id),
+        "caller": envelope.caller,
+        "accepted": _milliseconds(envelope.accepted_at),
+        "tracing": envelope.tracing_id,
+        "fingerprint": envelope.fingerprint,
+    }
+    if envelope.repeatable:
+        fields["repeatable"] = True
+    if envelope.keyed:
+        fields["keyed"] = True
+    if envelope.answered:
+        fields["answered"] = True
+    if envelope.reply_to is not None:
+        fields["reply"] = [envelope.reply_to.partition, envelope.reply_to.correlation]
+    if envelope.answer_by is not None:
+        fields["answerBy"] = _milliseconds(envelope.answer_by)
+    if envelope.replay_of is not None:
+        fields["replayOf"] = str(envelope.replay_of)
+    match command:
+        case RecordEvent():
+            fields["id"] = str(command.event_id)
+        case CreateSession():
+            fields["id"] = str(command.customer_id)
+            fields["session"] = str(command.session_id)
+        case CreateCustomer():
+            fields["id"] = str(command.customer_id)
+            fields["sessionValue"] = command.session_value
+        case PatchCustomer() | ReplaceCustomer():
+            fields["id"] = str(command.customer_id)
+            fields["strict"] = command.strict
+            fields["sessionValue"] = command.session_value
+        case DeleteCustomer():
+            fields["id"] = str(command.customer_id)
+    return [(HEADER, orjson.dumps(fields))], command.body
+
+
+def header_of(headers: Sequence[tuple[str, bytes]]) -> bytes:
+    """The envelope's bytes, b"" if the record has none."""
+    for name, value in headers:
+        if name == HEADER:
+            return value
+    return b""
+
+
+def decode(headers: Sequence[tuple[str, bytes]], value: bytes | None) -> Command:
+    """The command of a record.
+
+    Raises:
+        Undecodable: the envelope is missing, broken or of a version that we don't know.
+    """
+    return decode_envelope(header_of(headers), value or b"")
+
+
+def decode_envelope(header: bytes, body: bytes) -> Command:
+    """As `decode`, from the envelope's bytes (a rejection keeps them)."""
+    if not header:
+        raise Undecodable(f"the record has no header {HEADER!r}")
+    try:
+        return _decode_fields(orjson.loads(header), body)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise Undecodable(f"the envelope can't be read: {exc!r}") from exc
+
+
+def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
+    if fields["v"] != VERSION:
+        raise Undecodable(f"the envelope has version {fields['v']!r}, expected {VERSION}")
+    reply = fields.get("reply")
+    answer_by = fields.get("answerBy")
+    replay_of = fields.get("replayOf")
+    envelope = Envelope(
+        workspace_id=WorkspaceId(UUID(fields["workspace"])),
+        operation_id=OperationId(UUID(fields["operation"])),
+        caller=fields["caller"],
+        accepted_at=_moment(fields["accepted"]),
+        tracing_id=fields["tracing"],
+        fingerprint=fields["fingerprint"],
+        repeatable=fields.get("repeatable", False),
+        keyed=fields.get("keyed", False),
+        reply_to=None if reply is None else ReplyTo(partition=reply[0], correlation=reply[1]),
+        answered=fields.get("answered", False),
+        answer_by=None if answer_by is None else _moment(answer_by),
+        replay_of=None if replay_of is None else RejectionId(UUID(replay_of)),
+    )
+    entity = UUID(fields["id"])
+    match fields["kind"]:
+        case "RecordEvent":
+            return RecordEvent(envelope=envelope, event_id=EventId(entity), body=body)
+        case "CreateCustomer":
+            return CreateCustomer(
+                envelope=envelope,
+                customer_id=CustomerId(entity),
+                body=body,
+                session_value=fields["sessionValue"],
+            )
+        case "PatchCustomer":
+            return PatchCustomer(
+                envelope=envelope,
+                customer_id=CustomerId(entity),
+                body=body,
+                strict=fields["strict"],
+                session_value=fields["sessionValue"],
+            )
+        case "ReplaceCustomer":
+            return ReplaceCustomer(
+                envelope=envelope,
+                customer_id=CustomerId(entity),
+                body=body,
+                strict=fields["strict"],
+                session_value=fields["sessionValue"],
+            )
+        case "DeleteCustomer":
+            return DeleteCustomer(envelope=envelope, customer_id=CustomerId(entity), body=body)
+        case "CreateSession":
+            return CreateSession(
+                envelope=envelope,
+                customer_id=CustomerId(entity),
+                session_id=SessionId(UUID(fields["session"])),
+                body=body,
+            )
+        case kind:
+            raise Undecodable(f"the envelope names the command {kind!r}, which is not known")
+
+
+def refusal_to_json(refusal: Refusal) -> JsonObject:
+    """A refusal as it is kept with operations and sent to the waiting request."""
+    return {
+        "status": refusal.status,
+        "reason": refusal.reason,
+        "message": refusal.message,
+        "errors": [{"message": error.message, "path": error.path} for error in refusal.errors],
+        "data": refusal.data,
+    }
+
+
+def refusal_from_json(fields: JsonObject) -> Refusal:
+    """The other way round."""
+    return Refusal(
+        status=fields["status"],
+        reason=fields["reason"],
+        message=fields["message"],
+        errors=tuple(
+            FieldError(message=error["message"], path=error["path"]) for error in fields["errors"]
+        ),
+        data=fields["data"],
+    )
+
+
+def encode_result(result: Result) -> bytes:
+    """A line of JSON about the outcome, then the entity's text as it is."""
+    head: JsonObject = {"c": result.correlation, "s": result.status}
+    if result.refusal is not None:
+        head["r"] = refusal_to_json(result.refusal)
+    else:
+        head["t"] = result.entity_type
+        head["id"] = result.entity_id
+        head["n"] = result.version
+        head["b"] = result.body is not None
+    return orjson.dumps(head) + b"\n" + (result.body or b"")
+
+
+def decode_result(raw: bytes) -> Result:
+    """The other way round.
+
+    Raises:
+        Undecodable: the bytes are no result.
+    """
+    try:
+        head_bytes, body = raw.split(b"\n", 1)
+        head = orjson.loads(head_bytes)
+        refusal = head.get("r")
+        return Result(
+            correlation=head["c"],
+            status=head["s"],
+            entity_type=head.get("t"),
+            entity_id=head.get("id"),
+            version=head.get("n"),
+            body=body if head.get("b") else None,
+            refusal=None if refusal is None else refusal_from_json(refusal),
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
+        raise Undecodable(f"the result can't be read: {exc!r}") from exc
