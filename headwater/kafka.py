@@ -6,7 +6,7 @@ Driver exceptions are translated here: whatever may be tried again is `Unavailab
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -92,9 +92,7 @@ async def ensure_topics(settings: KafkaSettings) -> None:
             existing = set(await admin.list_topics())
             missing = [topic for topic in topics if topic.name not in existing]
             if missing:
-                try:
+                with suppress(TopicAlreadyExistsError):  # another process was faster
                     await admin.create_topics(missing)
-                except TopicAlreadyExistsError:
-                    pass  # another process was faster
         finally:
             await admin.close()

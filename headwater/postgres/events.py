@@ -1,0 +1,119 @@
+"""Events, as the processor writes them, set-wise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from headwater.domain.ids import CustomerId, EventId, NodeId, WorkspaceId
+from headwater.postgres import statements
+from headwater.postgres.pool import Connection
+
+SQL = statements.load("events")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """A row to insert; `document` is the JSON text as it is sent."""
+
+    id: EventId
+    node_id: NodeId
+    customer_id: CustomerId | None
+    type: str
+    context: str
+    date: datetime
+    registered_at: datetime
+    bring_back_type: str | None
+    bring_back_value: str | None
+    document: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnonymousEvent:
+    """An event that waits for a customer, locked."""
+
+    id: EventId
+    node_id: NodeId
+    version: int
+    document: str
+    bring_back_type: str
+    bring_back_value: str
+    registered_at: datetime
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """The new state of an event that found its customer."""
+
+    id: EventId
+    customer_id: CustomerId
+    version: int
+    updated_at: datetime
+    document: str
+
+
+async def insert_events(
+    conn: Connection, workspace_id: WorkspaceId, events: Sequence[NewEvent]
+) -> set[EventId]:
+    """Insert events; returns the ids that were new."""
+    if not events:
+        return set()
+    rows = await conn.fetch(
+        SQL["insert_events"],
+        workspace_id,
+        [e.id for e in events],
+        [e.node_id for e in events],
+        [e.customer_id for e in events],
+        [e.type for e in events],
+        [e.context for e in events],
+        [e.date for e in events],
+        [e.registered_at for e in events],
+        [e.bring_back_type for e in events],
+        [e.bring_back_value for e in events],
+        [e.document for e in events],
+    )
+    return {EventId(row["id"]) for row in rows}
+
+
+async def lock_anonymous_events(
+    conn: Connection, workspace_id: WorkspaceId, values: Sequence[tuple[NodeId, str, str]]
+) -> list[AnonymousEvent]:
+    """The events that wait for any of (node, bring-back type, value), oldest first, locked."""
+    if not values:
+        return []
+    rows = await conn.fetch(
+        SQL["lock_anonymous_events"],
+        workspace_id,
+        [node for node, _, _ in values],
+        [kind for _, kind, _ in values],
+        [value for _, _, value in values],
+    )
+    return [AnonymousEvent(**dict(row)) for row in rows]
+
+
+async def attach_events(
+    conn: Connection, workspace_id: WorkspaceId, attached: Sequence[Attached]
+) -> None:
+    """Give events their customer; the caller keeps the document of the version before."""
+    if attached:
+        await conn.execute(
+            SQL["attach_events"],
+            workspace_id,
+            [a.id for a in attached],
+            [a.customer_id for a in attached],
+            [a.version for a in attached],
+            [a.updated_at for a in attached],
+            [a.document for a in attached],
+        )
+
+
+async def delete_events_of_customers(
+    conn: Connection, workspace_id: WorkspaceId, customers: Sequence[CustomerId]
+) -> list[tuple[EventId, NodeId, int]]:
+    """Mark all events of customers as deleted; (id, node, version) of each, oldest first."""
+    if not customers:
+        return []
+    rows = await conn.fetch(SQL["delete_events_of_customers"], workspace_id, list(customers))
+    return sorted((EventId(row["id"]), NodeId(row["node_id"]), row["version"]) for row in rows)

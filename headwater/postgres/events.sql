@@ -1,0 +1,42 @@
+-- Events as the processor writes them. Reading for clients is in search.sql.
+
+-- name: insert_events
+-- An id that exists stays as it is: a replayed write has no second effect. Returns what was new.
+-- $1 workspace, then arrays: $2 ids, $3 nodes, $4 customers, $5 types, $6 contexts, $7 dates,
+-- $8 registered at, $9 bring-back types, $10 bring-back values, $11 documents
+INSERT INTO events (workspace_id, id, node_id, customer_id, type, context, date, registered_at,
+    bring_back_type, bring_back_value, document)
+SELECT $1, e.id, e.node_id, e.customer_id, e.type, e.context, e.date, e.registered_at,
+    e.bring_back_type, e.bring_back_value, e.document
+FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[],
+    $8::timestamptz[], $9::text[], $10::text[], $11::text[])
+    AS e (id, node_id, customer_id, type, context, date, registered_at,
+        bring_back_type, bring_back_value, document)
+ON CONFLICT (workspace_id, id) DO NOTHING
+RETURNING id;
+
+-- name: lock_anonymous_events
+-- The events that wait for these values, oldest first. $1 workspace, $2 nodes, $3 types, $4 values
+SELECT e.id, e.node_id, e.version, e.document, e.bring_back_type, e.bring_back_value, e.updated_at,
+    e.registered_at
+FROM events e
+JOIN unnest($2::uuid[], $3::text[], $4::text[]) AS wanted (node_id, type, value)
+    ON e.node_id = wanted.node_id AND e.bring_back_type = wanted.type
+        AND e.bring_back_value = wanted.value
+WHERE e.workspace_id = $1 AND e.customer_id IS NULL AND NOT e.deleted
+ORDER BY e.id
+FOR UPDATE OF e;
+
+-- name: attach_events
+-- $1 workspace, $2 ids, $3 customers, $4 versions, $5 updated at, $6 documents
+UPDATE events e
+SET customer_id = a.customer_id, version = a.version, updated_at = a.updated_at, document = a.document
+FROM unnest($2::uuid[], $3::uuid[], $4::integer[], $5::timestamptz[], $6::text[])
+    AS a (id, customer_id, version, updated_at, document)
+WHERE e.workspace_id = $1 AND e.id = a.id;
+
+-- name: delete_events_of_customers
+-- The rows stay for the feed's past. $1 workspace, $2 customers
+UPDATE events SET deleted = true
+WHERE workspace_id = $1 AND customer_id = ANY ($2::uuid[]) AND NOT deleted
+RETURNING id, node_id, version;

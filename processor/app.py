@@ -1,0 +1,78 @@
+"""Builds the parts of a processor by hand, top to bottom, and closes them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import structlog
+from headwater.validation import Validator, load_schemas
+
+from headwater import clock
+from headwater.errors import Unavailable
+from headwater.kafka import ensure_topics, open_producer
+from headwater.postgres.outcomes import delete_expired_operations, delete_old_rejections
+from headwater.postgres.pool import Pool, open_pool
+from headwater.settings import Settings
+from processor.batch import Parts
+from processor.consumer import Consumer
+
+log = structlog.get_logger()
+
+REJECTIONS_KEPT = timedelta(days=30)
+SWEEP_SECONDS = 300.0
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Apply writes until `stop`, then finish the batch in flight.
+
+    Raises:
+        RecordsLost: Kafka and Postgres don't belong together.
+        Unavailable: the watchdog gave up; start again.
+    """
+    async with AsyncExitStack() as stack:
+        await _wait_for_kafka(settings, stop)
+        if stop.is_set():
+            return
+        pool = await open_pool(settings.postgres, min_size=2, max_size=4)
+        stack.push_async_callback(pool.close)
+        producer = await open_producer(settings.kafka)
+        stack.push_async_callback(producer.stop)
+        parts = Parts(pool=pool, validator=Validator(load_schemas()), clock=clock.now)
+        consumer = Consumer(settings.kafka, settings.processor, parts, producer)
+        # what is here now stays: the collector need not look at it again and again
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
+        sweeper = asyncio.create_task(_sweep(pool, stop))
+        stack.callback(sweeper.cancel)
+        log.info("processor started", instance=settings.processor.instance)
+        await consumer.run(stop)
+        log.info("processor stopped")
+
+
+async def _wait_for_kafka(settings: Settings, stop: asyncio.Event) -> None:
+    pause = settings.processor.retry_seconds
+    while not stop.is_set():
+        try:
+            await ensure_topics(settings.kafka)
+        except Unavailable as exc:
+            log.warning("kafka is away, waiting for it", error=str(exc))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, settings.processor.retry_max_seconds)
+        else:
+            return
+
+
+async def _sweep(pool: Pool, stop: asyncio.Event) -> None:
+    """Forget outcomes and rejections whose time is over, now and then."""
+    while not stop.is_set():
+        try:
+            async with pool.connection() as conn:
+                await delete_expired_operations(conn, clock.now())
+                await delete_old_rejections(conn, clock.now() - REJECTIONS_KEPT)
+        except Unavailable as exc:
+            log.warning("sweeping is put off", error=str(exc))
+        await asyncio.sleep(SWEEP_SECONDS)

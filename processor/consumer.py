@@ -1,0 +1,268 @@
+"""The Kafka side: which partitions are ours, from where they are read, and what becomes of the answers.
+
+Offsets live in Postgres only. On assignment the consumer seeks to what is stored there; on revocation
+the batch in flight is finished first (drain), then the partitions go; a process that was paused through
+all this is stopped by the compare-and-set in its transaction (fence).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from headwater import wire
+from headwater.clock import monotonic
+from headwater.domain.ids import KafkaOffset
+from headwater.domain.outcome import Applied, Rejected
+from headwater.errors import HubError, StaleConsumer, Unavailable
+from headwater.kafka import build_consumer, translated
+from headwater.postgres.offsets import Partition, read_offsets, start_offsets
+from headwater.settings import KafkaSettings, ProcessorSettings
+from headwater.topics import CUSTOMERS, EVENTS, GROUP, RESULTS
+from processor.batch import Answer, Parts
+from processor.isolate import apply_whatever_comes
+from processor.record import Batch, Record, next_offsets_of
+
+log = structlog.get_logger()
+
+
+class RecordsLost(HubError):
+    """Kafka doesn't hold what Postgres says comes next: it was wiped, or retention was faster."""
+
+
+class Consumer:
+    """One member of the group. `run` until `stop`."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        settings: ProcessorSettings,
+        parts: Parts,
+        producer: AIOKafkaProducer,
+    ) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._producer = producer
+        self._positions: dict[Partition, KafkaOffset] = {}
+        self._applying = asyncio.Lock()  # never held around getmany: the listener waits for it
+        self._progress_at = monotonic()
+        self._lost: RecordsLost | None = None
+        self._stop = asyncio.Event()
+        self._consumer: AIOKafkaConsumer = build_consumer(
+            kafka,
+            group_id=GROUP,
+            # a static member keeps its partitions over a short restart
+            group_instance_id=settings.instance,
+            auto_offset_reset="earliest",
+            session_timeout_ms=int(settings.session_seconds * 1000),
+            heartbeat_interval_ms=int(settings.session_seconds * 1000 / 4),
+            rebalance_timeout_ms=int(settings.rebalance_seconds * 1000),
+            max_poll_interval_ms=300_000,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Apply what comes until `stop`; then finish the batch in flight and leave.
+
+        Raises:
+            RecordsLost: somebody has to look at this; nothing was skipped.
+            Unavailable: Kafka could not be reached at the start.
+        """
+        self._stop = stop
+        with translated():
+            await self._consumer.start()
+        try:
+            self._consumer.subscribe([CUSTOMERS, EVENTS], listener=_Listener(self))
+            while not stop.is_set():
+                await self._step()
+        finally:
+            await self._consumer.stop()
+
+    async def _step(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+        try:
+            # cancelling getmany can end its fetch task, so it is only ever given a time limit
+            fetched = await self._consumer.getmany(
+                timeout_ms=int(self._settings.poll_seconds * 1000),
+                max_records=self._settings.batch_records,
+            )
+        except KafkaError as exc:
+            log.warning("kafka is away, waiting for it", error=repr(exc))
+            await asyncio.sleep(self._settings.retry_seconds)
+            return
+        if not fetched:
+            await self._watch()
+            return
+        async with self._applying:
+            batch = self._batch(fetched)
+            if not batch.records:
+                return
+            started = monotonic()
+            try:
+                answers = await apply_whatever_comes(batch, self._parts, self._settings, self._stop)
+            except StaleConsumer as exc:
+                log.warning("partitions moved, seeking again", detail=str(exc))
+                await self._seek(list(batch.expected))
+                return
+            except Unavailable:
+                return  # only when stopping: the batch stays in Kafka
+            self._positions.update(batch.next_offsets)
+            self._progress_at = monotonic()
+        log.debug(
+            "batch applied",
+            records=len(batch.records),
+            duration_ms=round((monotonic() - started) * 1000, 1),
+        )
+        await self._send(answers)
+
+    def _batch(self, fetched: dict[TopicPartition, list[object]]) -> Batch:
+        """The fetched records that are ours and come next, customers before events."""
+        records: list[Record] = []
+        for topic_partition in sorted(fetched, key=lambda tp: (tp.topic, tp.partition)):
+            partition = (topic_partition.topic, topic_partition.partition)
+            expected = self._positions.get(partition)
+            if expected is None:
+                continue  # revoked while the fetch was under way
+            for message in fetched[topic_partition]:
+                if message.offset < expected:  # type: ignore[attr-defined]  # untyped library
+                    continue
+                records.append(_record(message))
+        next_offsets = next_offsets_of(records)
+        return Batch(
+            records=tuple(records),
+            expected={partition: self._positions[partition] for partition in next_offsets},
+            next_offsets=next_offsets,
+        )
+
+    async def drain(self, revoked: Iterable[TopicPartition]) -> None:
+        """Finish the batch in flight, then forget the partitions."""
+        async with self._applying:
+            for topic_partition in revoked:
+                self._positions.pop((topic_partition.topic, topic_partition.partition), None)
+
+    async def take(self, assigned: Iterable[TopicPartition]) -> None:
+        """Seek the new partitions to what Postgres holds; waits until Postgres can tell."""
+        partitions = [(tp.topic, tp.partition) for tp in assigned]
+        pause = self._settings.retry_seconds
+        while partitions and not self._stop.is_set():
+            try:
+                async with self._applying:
+                    await self._seek(partitions)
+            except Unavailable as exc:
+                log.warning("postgres is away, waiting for the offsets", error=str(exc))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, self._settings.retry_max_seconds)
+            else:
+                log.info("partitions assigned", partitions=len(partitions))
+                return
+
+    async def _seek(self, partitions: list[Partition]) -> None:
+        topic_partitions = [TopicPartition(*partition) for partition in partitions]
+        with translated():
+            beginnings = await self._consumer.beginning_offsets(topic_partitions)
+            ends = await self._consumer.end_offsets(topic_partitions)
+        async with self._parts.pool.connection() as conn:
+            first = {
+                partition: KafkaOffset(beginnings[TopicPartition(*partition)])
+                for partition in partitions
+            }
+            await start_offsets(conn, first)
+            stored = await read_offsets(conn, partitions)
+        for partition in partitions:
+            topic_partition = TopicPartition(*partition)
+            next_offset = stored[partition]
+            begin, end = beginnings[topic_partition], ends[topic_partition]
+            if not begin <= next_offset <= end:
+                self._lost = RecordsLost(
+                    f"{partition[0]}/{partition[1]}: Postgres expects record {next_offset} next, "
+                    f"Kafka holds {begin} to {end}"
+                )
+                return
+            self._positions[partition] = next_offset
+            self._consumer.seek(topic_partition, next_offset)
+        self._progress_at = monotonic()
+
+    async def _watch(self) -> None:
+        """End the process if there is something to read and nothing comes (aiokafka can fall silent)."""
+        if monotonic() - self._progress_at < self._settings.watchdog_seconds:
+            return
+        self._progress_at = monotonic()
+        if not self._positions:
+            return
+        topic_partitions = [TopicPartition(*partition) for partition in self._positions]
+        try:
+            ends = await self._consumer.end_offsets(topic_partitions)
+        except KafkaError as exc:
+            log.warning("kafka is away, waiting for it", error=repr(exc))
+            return
+        behind = sum(ends[tp] - self._positions[tp.topic, tp.partition] for tp in topic_partitions)
+        if behind > 0:
+            raise Unavailable(f"{behind} records wait and none comes: restarting is harmless")
+
+    async def _send(self, answers: list[Answer]) -> None:
+        """Send the outcomes to whoever waits. One that is lost costs its client a repetition."""
+        waiting = []
+        for answer in answers:
+            command = answer.command
+            if command is None or command.envelope.reply_to is None:
+                continue
+            result = _result(answer, command.envelope.reply_to.correlation)
+            if result is None:
+                continue
+            try:
+                waiting.append(
+                    await self._producer.send(
+                        RESULTS,
+                        value=wire.encode_result(result),
+                        partition=command.envelope.reply_to.partition,
+                    )
+                )
+            except KafkaError as exc:
+                log.warning("result can't be sent", error=repr(exc))
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                log.warning("result can't be sent", error=repr(outcome))
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ships no types
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._consumer.drain(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        await self._consumer.take(assigned)
+
+
+def _record(message: object) -> Record:
+    return Record(
+        topic=message.topic,  # type: ignore[attr-defined]  # the library ships no types
+        partition=message.partition,  # type: ignore[attr-defined]
+        kafka_offset=KafkaOffset(message.offset),  # type: ignore[attr-defined]
+        headers=message.headers,  # type: ignore[attr-defined]
+        value=message.value or b"",  # type: ignore[attr-defined]
+        written_at=datetime.fromtimestamp(message.timestamp / 1000, UTC),  # type: ignore[attr-defined]
+    )
+
+
+def _result(answer: Answer, correlation: str) -> wire.Result | None:
+    match answer.outcome:
+        case Applied() as applied:
+            return wire.Result(
+                correlation=correlation,
+                status=applied.status,
+                entity_type=applied.entity_type,
+                entity_id=str(applied.entity_id),
+                version=applied.version,
+                body=None if answer.document is None else answer.document.encode(),
+            )
+        case Rejected(refusal=refusal):
+            return wire.Result(correlation=correlation, status=refusal.status, refusal=refusal)
+        case _:
+            return None

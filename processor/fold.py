@@ -1,0 +1,471 @@
+"""Fold the commands of one workspace, in arrival order, into what is to be written. Pure.
+
+One row per customer is written, yet one version and one feed entry per effective change. The fold knows
+only what `match` found; what else it needs (the new match key of a PATCH) it names in `missing`, and is
+run again from the start with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from headwater.domain.customer import StoredCustomer, parse_datetime
+from headwater.domain.event import render_event
+from headwater.domain.matching import match_key, missing_properties
+from headwater.domain.merge import Mode, check_merged, merge, writable_size
+
+from headwater.domain import refusal as refusals
+from headwater.domain.commands import (
+    CreateCustomer,
+    CreateSession,
+    DeleteCustomer,
+    PatchCustomer,
+    RecordEvent,
+    ReplaceCustomer,
+)
+from headwater.domain.configuration import (
+    MAX_CUSTOMER_BYTES,
+    CustomerPolicy,
+    Node,
+    WorkspaceConfig,
+)
+from headwater.domain.ids import CustomerId, NodeId
+from headwater.domain.json import JsonObject
+from headwater.domain.outcome import Applied, Outcome, Rejected
+from headwater.domain.refusal import FieldError, Refusal
+from headwater.postgres.identities import EXTERNAL, MATCH, SESSION, Identity, IdentityKey
+from headwater.postgres.updates import Update
+from processor.match import Found, bring_back_key
+from processor.validate import Checked, customer_of_event
+
+_TICK = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventChange:
+    """An event to store; `document` is complete."""
+
+    checked: Checked
+    node_id: NodeId
+    customer_id: CustomerId | None
+    date: datetime
+    registered_at: datetime
+    document: JsonObject
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What the commands of one workspace come to.
+
+    - `customers`: the last state of each changed customer; `created` those that get a number.
+    - `versions`: every state on the way, one per feed entry.
+    - `events`: new events, with the index of their entry in `updates`.
+    - `identities`: who the touched values name at the end.
+    - `attach`: values whose waiting events now belong to a customer.
+    - `outcomes`: one per command, in order.
+    """
+
+    customers: dict[CustomerId, StoredCustomer] = field(default_factory=dict)
+    created: list[CustomerId] = field(default_factory=list)
+    deleted: list[CustomerId] = field(default_factory=list)
+    versions: list[StoredCustomer] = field(default_factory=list)
+    events: list[EventChange] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
+    identities: dict[IdentityKey, Identity] = field(default_factory=dict)
+    attach: dict[IdentityKey, CustomerId] = field(default_factory=dict)
+    dropped_external_ids: list[tuple[NodeId, str]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    missing: set[IdentityKey] = field(default_factory=set)
+
+
+def fold(valid: Sequence[Checked], found: Found, config: WorkspaceConfig, now: datetime) -> Changes:
+    """Apply `valid` one after the other to what was found; `found` itself stays as it is."""
+    folding = _Folding(found, config, now)
+    for checked in valid:
+        folding.changes.outcomes.append(folding.apply(checked))
+    folding.finish()
+    return folding.changes
+
+
+class _Folding:
+    def __init__(self, found: Found, config: WorkspaceConfig, now: datetime) -> None:
+        self.found = found
+        self.config = config
+        self.now = now
+        self.changes = Changes()
+        self.customers = dict(found.customers)
+        self.held = dict(found.held)
+        self.identities = dict(found.identities)
+        self.by_external_id = dict(found.by_external_id)
+        self.touched: set[IdentityKey] = set(found.claimed)
+
+    def apply(self, checked: Checked) -> Outcome:
+        command = checked.command
+        match command:
+            case CreateCustomer():
+                return self._create(checked, command)
+            case PatchCustomer() | ReplaceCustomer():
+                return self._change(checked, command)
+            case DeleteCustomer():
+                return self._delete(checked, command)
+            case CreateSession():
+                return self._create_session(checked, command)
+            case RecordEvent():
+                return self._record(checked, command)
+            case None:
+                raise AssertionError("an undecodable record is refused before the fold")
+
+    # customers
+
+    def _create(self, checked: Checked, command: CreateCustomer) -> Outcome:
+        node, document = checked.node, checked.document
+        assert node is not None
+        assert document is not None
+        owner = self._owner((node.id, MATCH, checked.match_value))
+        if owner is not None and self.config.customer_policy is CustomerPolicy.BLOCK:
+            return Rejected(refusal=refusals.conflict_with_customer(str(owner)))
+        if owner is not None:
+            return self._merge_into(checked, self.customers[owner], Mode.POST, 201, node)
+        merged = merge(None, document, Mode.POST)
+        refusal = _check_size(merged.document) or _check_document(merged.document)
+        refusal = refusal or self._check_session(
+            node.id, command.session_value, command.customer_id
+        )
+        if refusal is not None:
+            return Rejected(refusal=refusal)
+        caller = command.envelope.caller
+        customer = StoredCustomer(
+            id=command.customer_id,
+            node_id=node.id,
+            int_id=0,  # the number is taken when it is certain that the customer is created
+            version=0,
+            deleted=0,
+            registered_at=self.now,
+            updated_at=self.now,
+            registered_by=caller,
+            updated_by=caller,
+            document=merged.document,
+        )
+        self.changes.created.append(customer.id)
+        self._store(customer, "CREATE")
+        if checked.match_value is not None:
+            self._name((node.id, MATCH, checked.match_value), customer.id)
+        self._follow_external_id(customer, None)
+        self._assign_session(node.id, command.session_value, customer.id, command)
+        return self._applied(201, customer)
+
+    def _change(self, checked: Checked, command: PatchCustomer | ReplaceCustomer) -> Outcome:
+        customer = self._live(command.customer_id, checked)
+        if customer is None:
+            return _unknown(command.customer_id)
+        node = self.config.nodes[customer.node_id]
+        if checked.body_node_id is not None and checked.body_node_id != str(customer.node_id):
+            fault = FieldError(message="property is immutable", path="/nodeId")
+            return Rejected(refusal=refusals.customer_not_valid(fault))
+        if isinstance(command, PatchCustomer):
+            mode = Mode.PATCH_STRICT if command.strict else Mode.PATCH
+        else:
+            mode = Mode.PUT_STRICT if command.strict else Mode.PUT
+        return self._merge_into(checked, customer, mode, 200, node)
+
+    def _merge_into(
+        self, checked: Checked, customer: StoredCustomer, mode: Mode, status: int, node: Node
+    ) -> Outcome:
+        command = checked.command
+        assert isinstance(command, (CreateCustomer, PatchCustomer, ReplaceCustomer))
+        assert checked.document is not None
+        merged = merge(customer.document, checked.document, mode)
+        new_key: IdentityKey | None = None
+        if merged.changed:
+            refusal = self._check_merged(merged.document, customer.document, node, mode)
+            if refusal is not None:
+                return Rejected(refusal=refusal)
+            new_key = self._key_of(merged.document, node)
+            old_key = self._key_of(customer.document, node)
+            if new_key == old_key:
+                new_key = None
+            elif new_key is not None:
+                owner = self._owner(new_key)
+                if owner is not None and owner != customer.id:
+                    return Rejected(refusal=refusals.conflict_with_customer(str(owner)))
+        refusal = self._check_session(node.id, command.session_value, customer.id)
+        if refusal is not None:
+            return Rejected(refusal=refusal)
+        if merged.changed:
+            if new_key is not None:
+                old_key = self._key_of(customer.document, node)
+                if old_key is not None:
+                    self._name(old_key, None)
+                self._name(new_key, customer.id)
+            changed = replace(
+                customer,
+                document=merged.document,
+                version=customer.version + 1,
+                updated_at=max(self.now, customer.updated_at + _TICK),
+                updated_by=command.envelope.caller,
+            )
+            self._store(changed, "UPDATE")
+            self._follow_external_id(changed, customer)
+            customer = changed
+        self._assign_session(node.id, command.session_value, customer.id, command)
+        return self._applied(status, customer)
+
+    def _check_merged(
+        self, document: JsonObject, before: JsonObject, node: Node, mode: Mode
+    ) -> Refusal | None:
+        errors = missing_properties(document, node, whole=True)
+        if mode in {Mode.PATCH, Mode.PATCH_STRICT, Mode.POST}:
+            # only what this write empties: a rule that came later asks nothing of a PATCH
+            already = {error.path for error in missing_properties(before, node, whole=True)}
+            errors = tuple(error for error in errors if error.path not in already)
+        if errors:
+            return refusals.customer_not_valid(*errors)
+        return _check_document(document) or _check_size(document)
+
+    def _delete(self, checked: Checked, command: DeleteCustomer) -> Outcome:
+        customer = self._live(command.customer_id, checked)
+        if customer is None:
+            return _unknown(command.customer_id)
+        gone = replace(
+            customer,
+            deleted=1,
+            version=customer.version + 1,
+            updated_at=max(self.now, customer.updated_at + _TICK),
+            updated_by=command.envelope.caller,
+        )
+        self._store(gone, "DELETE")
+        self.changes.deleted.append(gone.id)
+        for key, identity in list(self.identities.items()):
+            if identity.customer_id == gone.id:
+                self._name(key, None)
+        external_id = gone.document.get("externalId")
+        if external_id:
+            self.changes.dropped_external_ids.append((gone.node_id, external_id))
+            if self.by_external_id.get((gone.node_id, external_id)) == gone.id:
+                del self.by_external_id[gone.node_id, external_id]
+        return Applied(status=200, entity_type="CUSTOMER", entity_id=gone.id, version=None)
+
+    # sessions
+
+    def _create_session(self, checked: Checked, command: CreateSession) -> Outcome:
+        customer = self._live(command.customer_id, checked)
+        if customer is None:
+            return _unknown(command.customer_id)
+        assert checked.document is not None
+        value = checked.document["value"]
+        refusal = self._check_session(customer.node_id, value, customer.id)
+        if refusal is not None:
+            return Rejected(refusal=refusal)
+        session_id = self._assign_session(customer.node_id, value, customer.id, command)
+        body = {"id": str(session_id), "value": value}
+        return Applied(
+            status=201, entity_type="SESSION", entity_id=UUID(body["id"]), version=None, body=body
+        )
+
+    def _check_session(
+        self, node_id: NodeId, value: str | None, customer_id: CustomerId
+    ) -> Refusal | None:
+        if value is None:
+            return None
+        owner = self._owner((node_id, SESSION, value))
+        if owner is None or owner == customer_id:
+            return None
+        return refusals.conflict("session already assigned")
+
+    def _assign_session(
+        self,
+        node_id: NodeId,
+        value: str | None,
+        customer_id: CustomerId,
+        command: CreateCustomer | PatchCustomer | ReplaceCustomer | CreateSession,
+    ) -> UUID | None:
+        if value is None:
+            return None
+        key = (node_id, SESSION, value)
+        known = self.identities.get(key)
+        if known is not None and known.customer_id is not None and known.id is not None:
+            return known.id
+        session_id = (
+            command.session_id
+            if isinstance(command, CreateSession)
+            else command.envelope.operation_id
+        )
+        awaited = known is not None and known.awaited
+        self.identities[key] = Identity(customer_id=customer_id, id=session_id, awaited=awaited)
+        self.touched.add(key)
+        if awaited:
+            self.changes.attach[key] = customer_id
+        return session_id
+
+    # events
+
+    def _record(self, checked: Checked, command: RecordEvent) -> Outcome:
+        document = checked.document
+        assert document is not None
+        named = customer_of_event(checked)
+        customer_id: CustomerId | None = None
+        if named is not None:
+            customer_id = CustomerId(named)
+            node_id = self._node_of_live(customer_id)
+            if node_id is None or (checked.nodes is not None and node_id not in checked.nodes):
+                return _unknown(customer_id)
+        else:
+            assert checked.node is not None
+            node_id = checked.node.id
+            customer_id = self._resolve(checked)
+        accepted_at = command.envelope.accepted_at
+        date = accepted_at if document["date"] is None else parse_datetime(document["date"])
+        full = render_event(
+            event_id=command.event_id,
+            customer_id=customer_id,
+            node_id=node_id,
+            body=document,
+            date=date,
+            registered_at=self.now,
+            updated_at=None,
+            version=0,
+        )
+        self.changes.events.append(
+            EventChange(
+                checked=checked,
+                node_id=node_id,
+                customer_id=customer_id,
+                date=date,
+                registered_at=self.now,
+                document=full,
+            )
+        )
+        self.changes.updates.append(
+            Update(
+                operation="CREATE",
+                entity_type="EVENT",
+                entity_id=command.event_id,
+                node_id=node_id,
+                version=0,
+                changed_at=self.now,
+            )
+        )
+        return Applied(
+            status=201, entity_type="EVENT", entity_id=command.event_id, version=0, body=full
+        )
+
+    def _resolve(self, checked: Checked) -> CustomerId | None:
+        key = bring_back_key(checked)
+        assert key is not None
+        if key[1] == EXTERNAL:
+            owner = self.by_external_id.get((key[0], key[2]))
+        else:
+            owner = self._owner(key)
+        if owner is None:
+            if key in self.identities:
+                self.identities[key] = replace(self.identities[key], awaited=True)
+            return None
+        return owner if self._node_of_live(owner) is not None else None
+
+    def _node_of_live(self, customer_id: CustomerId) -> NodeId | None:
+        customer = self.customers.get(customer_id)
+        if customer is not None:
+            return None if customer.deleted else customer.node_id
+        return self.held.get(customer_id)
+
+    # what both need
+
+    def _live(self, customer_id: CustomerId, checked: Checked) -> StoredCustomer | None:
+        customer = self.customers.get(customer_id)
+        if customer is None or customer.deleted:
+            return None
+        if checked.nodes is not None and customer.node_id not in checked.nodes:
+            return None
+        return customer
+
+    def _owner(self, key: tuple[NodeId, str, str | None]) -> CustomerId | None:
+        node_id, kind, value = key
+        if value is None:
+            return None
+        known = self.identities.get((node_id, kind, value))
+        if known is None:
+            self.changes.missing.add((node_id, kind, value))
+            return None
+        return known.customer_id
+
+    def _name(self, key: IdentityKey, customer_id: CustomerId | None) -> None:
+        before = self.identities.get(key, Identity())
+        self.identities[key] = Identity(customer_id=customer_id, awaited=before.awaited)
+        self.touched.add(key)
+
+    def _key_of(self, document: JsonObject, node: Node) -> IdentityKey | None:
+        if self.config.customer_policy is CustomerPolicy.NO_CHECK:
+            return None
+        value = match_key(document, node.unique)
+        return None if value is None else (node.id, MATCH, value)
+
+    def _follow_external_id(self, customer: StoredCustomer, before: StoredCustomer | None) -> None:
+        value = customer.document.get("externalId")
+        old = None if before is None else before.document.get("externalId")
+        if old and old != value:
+            self.changes.dropped_external_ids.append((customer.node_id, old))
+            if self.by_external_id.get((customer.node_id, old)) == customer.id:
+                del self.by_external_id[customer.node_id, old]
+        if not value:
+            return
+        self.by_external_id[customer.node_id, value] = customer.id
+        if old == value:
+            return
+        key = (customer.node_id, EXTERNAL, value)
+        known = self.identities.get(key)
+        if known is None or key not in self.touched:
+            self.changes.missing.add(key)
+            return
+        self.touched.add(key)
+        if known.awaited:
+            self.changes.attach[key] = customer.id
+
+    def _store(self, customer: StoredCustomer, operation: str) -> None:
+        self.customers[customer.id] = customer
+        self.changes.customers[customer.id] = customer
+        self.changes.versions.append(customer)
+        self.changes.updates.append(
+            Update(
+                operation=operation,
+                entity_type="CUSTOMER",
+                entity_id=customer.id,
+                node_id=customer.node_id,
+                version=customer.version,
+                changed_at=customer.updated_at,
+            )
+        )
+
+    def _applied(self, status: int, customer: StoredCustomer) -> Applied:
+        return Applied(
+            status=status, entity_type="CUSTOMER", entity_id=customer.id, version=customer.version
+        )
+
+    def finish(self) -> None:
+        """Collect who the touched values name at the end."""
+        self.changes.identities = {
+            key: self.identities[key] for key in self.touched if key in self.identities
+        }
+        # an external id that was claimed for a customer who then was refused
+        self.changes.dropped_external_ids += [
+            (node_id, value)
+            for node_id, kind, value in self.touched
+            if kind == EXTERNAL and (node_id, value) not in self.by_external_id
+        ]
+
+
+def _unknown(customer_id: CustomerId) -> Rejected:
+    return Rejected(refusal=refusals.entity_not_found("customer", str(customer_id)))
+
+
+def _check_document(document: JsonObject) -> Refusal | None:
+    errors = check_merged(document)
+    return refusals.customer_not_valid(*errors) if errors else None
+
+
+def _check_size(document: JsonObject) -> Refusal | None:
+    if writable_size(document) > MAX_CUSTOMER_BYTES:
+        return refusals.payload_exceeds(MAX_CUSTOMER_BYTES)
+    return None

@@ -1,0 +1,186 @@
+"""Write the changes of one workspace, set-wise, inside the batch's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+from headwater.domain.customer import StoredCustomer, render
+from headwater.domain.event import attach
+
+from headwater.domain.ids import CustomerId, EventId, WorkspaceId
+from headwater.postgres.customers import write_customers, write_versions
+from headwater.postgres.events import (
+    AnonymousEvent,
+    Attached,
+    NewEvent,
+    attach_events,
+    delete_events_of_customers,
+    insert_events,
+    lock_anonymous_events,
+)
+from headwater.postgres.identities import (
+    EXTERNAL,
+    Identity,
+    IdentityKey,
+    claim_identities,
+    delete_external_identities,
+    delete_identities,
+    delete_identities_of_customers,
+    set_identities,
+)
+from headwater.postgres.pool import Connection
+from headwater.postgres.updates import Update
+from processor.fold import Changes, EventChange
+
+_BRING_BACK_TYPE = {"SESSION": "SESSION_ID", "EXTERNAL": "EXTERNAL_ID"}
+_KIND = {name: kind for kind, name in _BRING_BACK_TYPE.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the workspace's feed gets, and the documents that answer the waiting clients."""
+
+    updates: list[Update]
+    documents: dict[tuple[UUID, int], str]
+
+
+async def store(
+    conn: Connection,
+    workspace_id: WorkspaceId,
+    changes: Changes,
+    int_ids: Mapping[CustomerId, int],
+    now: datetime,
+) -> Stored:
+    """Write customers, events, identities and versions. The feed comes later, and last.
+
+    `int_ids` are the numbers of the customers in `changes.created`.
+    """
+    documents: dict[tuple[UUID, int], str] = {}
+    inserted = await insert_events(
+        conn, workspace_id, [_new_event(change) for change in changes.events]
+    )
+    # an event that was stored before, as by a replay, is no change
+    updates = [
+        update
+        for update in changes.updates
+        if not (update.entity_type == "EVENT" and update.entity_id not in inserted)
+    ]
+    await delete_identities_of_customers(conn, workspace_id, changes.deleted)
+    numbered = {
+        customer_id: _number(customer, int_ids)
+        for customer_id, customer in changes.customers.items()
+    }
+    await write_customers(conn, workspace_id, list(numbered.values()))
+    versions = []
+    for version in changes.versions:
+        text = orjson.dumps(render(_number(version, int_ids))).decode()
+        documents[version.id, version.version] = text
+        versions.append((version.id, version.version, text))
+    await write_versions(conn, workspace_id, versions)
+    await _store_identities(conn, workspace_id, changes, now)
+    updates += await _attach_waiting(conn, workspace_id, changes, now)
+    gone = await delete_events_of_customers(conn, workspace_id, changes.deleted)
+    updates += [
+        Update(
+            operation="DELETE",
+            entity_type="EVENT",
+            entity_id=event_id,
+            node_id=node_id,
+            version=version,
+            changed_at=now,
+        )
+        for event_id, node_id, version in gone
+    ]
+    return Stored(updates=updates, documents=documents)
+
+
+def _number(customer: StoredCustomer, int_ids: Mapping[CustomerId, int]) -> StoredCustomer:
+    number = int_ids.get(customer.id)
+    return customer if number is None else replace(customer, int_id=number)
+
+
+def _new_event(change: EventChange) -> NewEvent:
+    document = change.document
+    bring_back = document["bringBackProperties"]
+    return NewEvent(
+        id=EventId(UUID(document["id"])),
+        node_id=change.node_id,
+        customer_id=change.customer_id,
+        type=document["type"],
+        context=document["context"],
+        date=change.date,
+        registered_at=change.registered_at,
+        bring_back_type=None if bring_back is None else bring_back["type"],
+        bring_back_value=None if bring_back is None else bring_back["value"],
+        document=orjson.dumps(document).decode(),
+    )
+
+
+async def _store_identities(
+    conn: Connection, workspace_id: WorkspaceId, changes: Changes, now: datetime
+) -> None:
+    named: dict[IdentityKey, Identity] = {}
+    nameless: list[IdentityKey] = []
+    waiting: dict[IdentityKey, bool] = {}
+    for key, identity in changes.identities.items():
+        if key in changes.attach or (key[1] != EXTERNAL and identity.customer_id is not None):
+            # an external id names no single customer: the row only stops being awaited
+            named[key] = replace(identity, customer_id=None) if key[1] == EXTERNAL else identity
+        elif identity.customer_id is None and identity.awaited:
+            waiting[key] = True
+        elif key[1] != EXTERNAL:
+            nameless.append(key)
+    await set_identities(conn, workspace_id, named, now)
+    await delete_identities(conn, workspace_id, nameless)
+    if changes.deleted:
+        # a session whose customer went in this batch may be waited for again since
+        await claim_identities(conn, workspace_id, waiting, now)
+    await delete_external_identities(conn, workspace_id, changes.dropped_external_ids)
+
+
+async def _attach_waiting(
+    conn: Connection, workspace_id: WorkspaceId, changes: Changes, now: datetime
+) -> list[Update]:
+    values = [(node, _BRING_BACK_TYPE[kind], value) for node, kind, value in changes.attach]
+    waiting = await lock_anonymous_events(conn, workspace_id, values)
+    attached = [_attached(event, _owner_of(event, changes), now) for event in waiting]
+    # the document of the version before moves to where the feed's past looks for it
+    await write_versions(
+        conn, workspace_id, [(event.id, event.version, event.document) for event in waiting]
+    )
+    await attach_events(conn, workspace_id, attached)
+    return [
+        Update(
+            operation="UPDATE",
+            entity_type="EVENT",
+            entity_id=event.id,
+            node_id=event.node_id,
+            version=change.version,
+            changed_at=change.updated_at,
+        )
+        for event, change in zip(waiting, attached, strict=True)
+    ]
+
+
+def _owner_of(event: AnonymousEvent, changes: Changes) -> CustomerId:
+    return changes.attach[event.node_id, _KIND[event.bring_back_type], event.bring_back_value]
+
+
+def _attached(event: AnonymousEvent, customer_id: CustomerId, now: datetime) -> Attached:
+    document = attach(orjson.loads(event.document), customer_id, now)
+    return Attached(
+        id=event.id,
+        customer_id=customer_id,
+        version=event.version + 1,
+        updated_at=now,
+        document=orjson.dumps(document).decode(),
+    )
+
+
+def changed_versions(stored: Sequence[Stored]) -> dict[tuple[UUID, int], str]:
+    """All documents that the batch wrote, by (entity id, version)."""
+    return {key: text for part in stored for key, text in part.documents.items()}
