@@ -1,0 +1,77 @@
+"""When two writes mean the same customer, and which properties a node asks for.
+
+Source: customer-model 5.1 and 5.3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from headwater.domain.configuration import Node, UniqueRule
+from headwater.domain.json import JsonObject
+from headwater.domain.paths import find_value, pointer
+from headwater.domain.refusal import FieldError
+
+
+def match_key(document: JsonObject, rule: UniqueRule) -> str | None:
+    """The SHA-256, in hexadecimal, of the values of the rule's properties together.
+
+    Texts are case-folded unless the rule is case sensitive, never trimmed. None if the rule is empty
+    (it never matches) or a value is missing.
+    """
+    if not rule.properties:
+        return None
+    values = []
+    for path in rule.properties:
+        value = find_value(document, path)
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and not rule.case_sensitive:
+            value = value.casefold()
+        elif isinstance(value, float) and value.is_integer():
+            value = int(value)  # 1 and 1.0 are one JSON number
+        values.append(value)
+    text = json.dumps(values, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def external_id_of(document: JsonObject) -> str | None:
+    """The external id; None if there is none or it is empty."""
+    return document.get("externalId") or None
+
+
+def missing_properties(document: JsonObject, node: Node, *, whole: bool) -> tuple[FieldError, ...]:
+    """One error per unique and per mandatory property of the node that has no value.
+
+    `whole` for a document that must have them all (the body of a POST or PUT, a merged document);
+    without it, for the body of a PATCH: only what the body itself sets to null or "" is missing.
+    """
+    errors: dict[str, str] = {}
+    for message, paths in (
+        ("unique customer property is required", node.unique.properties),
+        ("mandatory property is required", node.mandatory),
+    ):
+        for path in paths:
+            value = find_value(document, path)
+            if (value is None or value == "") and (whole or _is_cleared(document, path)):
+                errors.setdefault(path, message)
+    return tuple(FieldError(message=text, path=pointer(path)) for path, text in errors.items())
+
+
+def emptied_by_patch(before: JsonObject, after: JsonObject, node: Node) -> tuple[FieldError, ...]:
+    """The errors of what a PATCH empties: missing in `after`, but not yet in `before`."""
+    already = set(missing_properties(before, node, whole=True))
+    missing = missing_properties(after, node, whole=True)
+    return tuple(error for error in missing if error not in already)
+
+
+def _is_cleared(document: JsonObject, path: str) -> bool:
+    value: object = document
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            return False
+        value = value[name]
+        if value is None or value == "":
+            return True
+    return False
