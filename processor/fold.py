@@ -12,11 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from headwater.domain.customer import StoredCustomer, parse_datetime
-from headwater.domain.event import render_event
-from headwater.domain.matching import match_key, missing_properties
-from headwater.domain.merge import Mode, check_merged, merge, writable_size
-
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import (
     CreateCustomer,
@@ -32,8 +27,13 @@ from headwater.domain.configuration import (
     Node,
     WorkspaceConfig,
 )
+from headwater.domain.customer import StoredCustomer, compact_size
+from headwater.domain.event import render_event
 from headwater.domain.ids import CustomerId, NodeId
 from headwater.domain.json import JsonObject
+from headwater.domain.matching import match_key, missing_properties
+from headwater.domain.merge import Mode, check_merged, merge
+from headwater.domain.moment import parse_datetime
 from headwater.domain.outcome import Applied, Outcome, Rejected
 from headwater.domain.refusal import FieldError, Refusal
 from headwater.postgres.identities import EXTERNAL, MATCH, SESSION, Identity, IdentityKey
@@ -466,6 +466,6 @@ def _check_document(document: JsonObject) -> Refusal | None:
 
 
 def _check_size(document: JsonObject) -> Refusal | None:
-    if writable_size(document) > MAX_CUSTOMER_BYTES:
+    if compact_size(document) > MAX_CUSTOMER_BYTES:
         return refusals.payload_exceeds(MAX_CUSTOMER_BYTES)
     return None

@@ -11,9 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from headwater.domain.customer import StoredCustomer
-from headwater.domain.matching import match_key
-
 from headwater.domain.commands import (
     CreateCustomer,
     CreateSession,
@@ -23,7 +20,9 @@ from headwater.domain.commands import (
     ReplaceCustomer,
 )
 from headwater.domain.configuration import CustomerPolicy, WorkspaceConfig
+from headwater.domain.customer import StoredCustomer
 from headwater.domain.ids import CustomerId, NodeId, WorkspaceId
+from headwater.domain.matching import match_key
 from headwater.errors import Contended
 from headwater.postgres.customers import (
     find_by_external_ids,

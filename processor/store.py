@@ -8,9 +8,9 @@ from datetime import datetime
 from uuid import UUID
 
 import orjson
+
 from headwater.domain.customer import StoredCustomer, render
 from headwater.domain.event import attach
-
 from headwater.domain.ids import CustomerId, EventId, WorkspaceId
 from headwater.postgres.customers import write_customers, write_versions
 from headwater.postgres.events import (

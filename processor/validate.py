@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from headwater.domain.matching import match_key, missing_properties
 from headwater.http.body import parse_json
 from headwater.validation import Validator
 
@@ -35,6 +34,7 @@ from headwater.domain.configuration import (
 )
 from headwater.domain.ids import NodeId, WorkspaceId, find_uuid
 from headwater.domain.json import JsonObject
+from headwater.domain.matching import match_key, missing_properties
 from headwater.domain.refusal import FieldError, Refusal
 from headwater.errors import Refused
 from processor.decode import Decoded

@@ -18,10 +18,14 @@ Partition: TypeAlias = tuple[str, int]
 Offsets: TypeAlias = Mapping[Partition, KafkaOffset]
 
 
-async def read_offsets(conn: Connection, partitions: list[Partition]) -> dict[Partition, KafkaOffset]:
+async def read_offsets(
+    conn: Connection, partitions: list[Partition]
+) -> dict[Partition, KafkaOffset]:
     """The next offset to apply of each partition that has ever been applied."""
     rows = await conn.fetch(
-        SQL["read_offsets"], [topic for topic, _ in partitions], [number for _, number in partitions]
+        SQL["read_offsets"],
+        [topic for topic, _ in partitions],
+        [number for _, number in partitions],
     )
     return {(row["topic"], row["partition"]): KafkaOffset(row["next_offset"]) for row in rows}
 
@@ -52,5 +56,7 @@ async def move_offsets(conn: Connection, expected: Offsets, next_offsets: Offset
     )
     moved = {(row["topic"], row["partition"]) for row in rows}
     if moved != set(partitions):
-        stale = {partition: expected[partition] for partition in partitions if partition not in moved}
+        stale = {
+            partition: expected[partition] for partition in partitions if partition not in moved
+        }
         raise StaleConsumer(f"offsets have moved: expected {stale}")

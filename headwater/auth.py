@@ -1,0 +1,158 @@
+"""Who calls: a bearer token becomes a `Caller`.
+
+The token's owner is remembered; what the owner may do is read from the cached configuration at each
+request, so that a disabled source or a new token counts within a second, and known tokens go on
+working while Postgres is away.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from headwater.configuration import ConfigCache
+from headwater.domain.configuration import (
+    Permission,
+    Role,
+    Source,
+    User,
+    WorkspaceConfig,
+)
+from headwater.domain.ids import NodeId, WorkspaceId
+from headwater.postgres.config import TokenOwner, find_token_owner, hash_token
+from headwater.postgres.pool import Pool
+
+REMEMBERED = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who makes a request. `name` is the source's id, or `user:<id>`.
+
+    `readable` and `writable` are nodes; None means all of the workspace.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    workspace_id: WorkspaceId | None
+    readable: frozenset[NodeId] | None
+    writable: frozenset[NodeId] | None
+    user_id: int | None = None
+
+    def may_read(self, node_id: NodeId) -> bool:
+        return self.readable is None or node_id in self.readable
+
+    def may_write(self, node_id: NodeId) -> bool:
+        return self.writable is None or node_id in self.writable
+
+    @property
+    def is_source(self) -> bool:
+        return self.user_id is None
+
+    @property
+    def is_operator(self) -> bool:
+        return Role.CLAB_OPERATOR in self.roles
+
+
+class Authenticator:
+    """Tokens to callers, with a cache of whose they are."""
+
+    def __init__(self, pool: Pool, configs: ConfigCache) -> None:
+        self._pool = pool
+        self._configs = configs
+        self._owners: OrderedDict[bytes, tuple[TokenOwner, int]] = OrderedDict()
+
+    async def caller_of(self, token: str, remote: str | None) -> Caller | None:
+        """The caller that presents `token` from the address `remote`; None if nobody may.
+
+        Raises:
+            Unavailable: the token is not known yet and Postgres is away.
+        """
+        token_hash = hash_token(token)
+        owner = await self._owner_of(token_hash)
+        if owner is None:
+            return None
+        if owner.workspace_id is None:
+            return Caller(
+                name=f"user:{owner.user_id}",
+                roles=owner.roles,
+                workspace_id=None,
+                readable=None,
+                writable=None,
+                user_id=owner.user_id,
+            )
+        config = await self._configs.of(owner.workspace_id)
+        caller = None if config is None else _caller(owner, config, token_hash, remote)
+        if caller is None:
+            # it may have been given a new token: ask again at the next request
+            self._owners.pop(token_hash, None)
+        return caller
+
+    async def _owner_of(self, token_hash: bytes) -> TokenOwner | None:
+        known = self._owners.get(token_hash)
+        if known is not None:
+            owner, platform_version = known
+            if owner.workspace_id is not None or platform_version == self._configs.platform_version:
+                return owner
+        platform_version = self._configs.platform_version
+        async with self._pool.connection() as conn:
+            found = await find_token_owner(conn, token_hash)
+        if found is None:
+            self._owners.pop(token_hash, None)
+            return None
+        self._owners[token_hash] = (found, platform_version)
+        if len(self._owners) > REMEMBERED:
+            self._owners.popitem(last=False)
+        return found
+
+
+def _caller(
+    owner: TokenOwner, config: WorkspaceConfig, token_hash: bytes, remote: str | None
+) -> Caller | None:
+    if owner.source_id is not None:
+        source = config.sources.get(owner.source_id)
+        if source is None or not source.enabled or source.token_hash != token_hash:
+            return None
+        if source.allowed_ips and not _is_allowed(remote, source):
+            return None
+        return Caller(
+            name=str(source.id),
+            roles=frozenset({source.role}),
+            workspace_id=config.id,
+            readable=source.nodes,
+            writable=source.nodes,
+        )
+    user = None if owner.user_id is None else config.users.get(owner.user_id)
+    if user is None or user.token_hash != token_hash:
+        return None
+    return _caller_of_user(user, config)
+
+
+def _caller_of_user(user: User, config: WorkspaceConfig) -> Caller:
+    everything = Role.ADMIN in user.roles
+    readable = frozenset(n for n, right in user.nodes.items() if right != Permission.W)
+    writable = frozenset(n for n, right in user.nodes.items() if right != Permission.R)
+    return Caller(
+        name=f"user:{user.id}",
+        roles=user.roles,
+        workspace_id=config.id,
+        readable=None if everything else readable,
+        writable=None if everything else writable,
+        user_id=user.id,
+    )
+
+
+def _is_allowed(remote: str | None, source: Source) -> bool:
+    try:
+        address = ipaddress.ip_address(remote or "")
+    except ValueError:
+        return False
+    for text in source.allowed_ips:
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            continue
+        if address in network:
+            return True
+    return False

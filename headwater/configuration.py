@@ -1,0 +1,87 @@
+"""The cache of workspace configurations of a process.
+
+A ticker asks once for the versions of all that are cached and reloads those that moved, so a change
+works everywhere within a second. While Postgres is away the cache goes on as it is: the front door
+outlives the database (design.md, invariant 8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from headwater.domain.configuration import WorkspaceConfig
+from headwater.domain.ids import WorkspaceId
+from headwater.errors import Contended, Unavailable
+from headwater.postgres.config import (
+    read_config_versions,
+    read_platform_version,
+    read_workspace_config,
+)
+from headwater.postgres.pool import Pool
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 0.4
+
+
+class ConfigCache:
+    """Configurations by workspace. `run` keeps them fresh until `stop`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._configs: dict[WorkspaceId, WorkspaceConfig] = {}
+        self.platform_version = 0
+        """Raised when users of the platform change; who caches them compares."""
+
+    async def of(self, workspace_id: WorkspaceId) -> WorkspaceConfig | None:
+        """The configuration, from the cache if it is there; None for an unknown workspace.
+
+        Raises:
+            Unavailable: it is not cached and Postgres is away.
+        """
+        config = self._configs.get(workspace_id)
+        return config if config is not None else await self.reload(workspace_id)
+
+    async def reload(self, workspace_id: WorkspaceId) -> WorkspaceConfig | None:
+        """The configuration as Postgres has it now; for whoever has just changed it."""
+        async with self._pool.connection() as conn:
+            config = await read_workspace_config(conn, workspace_id)
+        if config is None:
+            self._configs.pop(workspace_id, None)
+        else:
+            self._configs[workspace_id] = config
+        return config
+
+    async def refresh(self) -> None:
+        """Reload what has moved."""
+        async with self._pool.connection() as conn:
+            self.platform_version = await read_platform_version(conn)
+            versions = await read_config_versions(conn, list(self._configs))
+            for workspace_id, config in list(self._configs.items()):
+                if versions.get(workspace_id) == config.version:
+                    continue
+                fresh = await read_workspace_config(conn, workspace_id)
+                if fresh is None:
+                    del self._configs[workspace_id]
+                else:
+                    self._configs[workspace_id] = fresh
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Refresh until `stop`."""
+        away = False
+        while not stop.is_set():
+            try:
+                await self.refresh()
+            except (Unavailable, Contended) as exc:
+                if not away:
+                    log.warning("postgres is away, configuration stays as it is", error=str(exc))
+                away = True
+            else:
+                away = False
+            try:
+                async with asyncio.timeout(TICK_SECONDS):
+                    await stop.wait()
+            except TimeoutError:
+                continue

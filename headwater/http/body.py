@@ -1,0 +1,185 @@
+"""Request bodies: limits before memory, then JSON by the rules of contacthub 2.11."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+
+import orjson
+from aiohttp import web
+
+from headwater.domain import refusal as refusals
+from headwater.domain.json import JsonObject, JsonValue
+from headwater.domain.refusal import FieldError, Refusal
+from headwater.errors import Refused
+
+MAX_DEPTH = 64
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+async def read_body(
+    request: web.Request, limit_bytes: int, *, media_types: tuple[str, ...] = ("application/json",)
+) -> bytes:
+    """The unpacked body. A body over the limit is refused before it is read; memory stays flat.
+
+    Raises:
+        Refused: 415 another media type or coding, 413 too long, 400 a broken gzip stream.
+    """
+    _check_media_type(request, media_types)
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in {"identity", "gzip", ""}:
+        raise Refused(refusals.media_type_not_supported(coding, "gzip or identity"))
+    length = request.content_length
+    if length is not None and length > limit_bytes:
+        raise Refused(_too_long(request, limit_bytes))
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise Refused(_too_long(request, limit_bytes))
+        parts.append(chunk)
+    raw = b"".join(parts)
+    # aiohttp unpacks what it knows; what it left packed is recognised by the magic number
+    if coding == "gzip" and raw[:2] == b"\x1f\x8b":
+        return _unpacked(raw, limit_bytes)
+    return raw
+
+
+def _too_long(request: web.Request, limit_bytes: int) -> Refusal:
+    # the rest of the body is not wanted: without this the connection would read it all
+    request.protocol.force_close()
+    return refusals.payload_exceeds(limit_bytes)
+
+
+def _check_media_type(request: web.Request, media_types: tuple[str, ...]) -> None:
+    given = request.headers.get("Content-Type")
+    if given is None:
+        return
+    media_type = given.split(";", 1)[0].strip().lower()
+    if media_type and media_type not in media_types:
+        raise Refused(refusals.media_type_not_supported(media_type, " or ".join(media_types)))
+
+
+def _unpacked(raw: bytes, limit_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj(_GZIP)
+    try:
+        plain = unpacker.decompress(raw, limit_bytes + 1)
+    except zlib.error as exc:
+        raise Refused(refusals.malformed_json(f"the gzip stream is broken: {exc}")) from exc
+    if len(plain) > limit_bytes:
+        raise Refused(refusals.payload_exceeds(limit_bytes))
+    if not unpacker.eof:
+        raise Refused(refusals.malformed_json("the gzip stream ends early"))
+    return plain
+
+
+def parse_json(raw: bytes) -> JsonValue:
+    """The value of a JSON text.
+
+    Of duplicate members the last wins; integers beyond 64 bits become floats (and fail `integer`).
+
+    Raises:
+        Refused: 400 `malformed JSON`: empty, not UTF-8, no JSON, lone surrogates, numbers beyond a
+            double, more than 64 levels.
+    """
+    if not raw:
+        raise Refused(refusals.malformed_json("the body is empty"))
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deep(raw):
+        raise Refused(refusals.malformed_json(f"more than {MAX_DEPTH} levels"))
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise Refused(refusals.malformed_json(str(exc))) from exc
+    # a cheap look first: only an exponent or hundreds of digits can leave the range of a double
+    if (b"e" in raw or b"E" in raw or len(raw) > 300) and _holds_infinity(value):
+        raise Refused(refusals.malformed_json("a number is beyond the range of a double"))
+    return value
+
+
+def _is_deep(raw: bytes) -> bool:
+    depth = 0
+    in_string = False
+    escaped = False
+    for byte in raw:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif byte in b"]}":
+            depth -= 1
+    return False
+
+
+def _holds_infinity(value: JsonValue) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(_holds_infinity(inner) for inner in value.values())
+    if isinstance(value, list):
+        return any(_holds_infinity(inner) for inner in value)
+    return False
+
+
+def find_forbidden_character(value: JsonValue, raw: bytes) -> FieldError | None:
+    """The first string or member name with U+0000, which no column can hold."""
+    if b"\\u0000" not in raw:
+        return None
+    path = _path_of_nul(value, "")
+    return None if path is None else FieldError(message="character not allowed", path=path)
+
+
+def _path_of_nul(value: JsonValue, path: str) -> str | None:
+    if isinstance(value, str):
+        return path if "\x00" in value else None
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            here = f"{path}/{escape(name)}"
+            if "\x00" in name:
+                return here.replace("\x00", "\\u0000")
+            found = _path_of_nul(inner, here)
+            if found is not None:
+                return found
+    if isinstance(value, list):
+        for place, inner in enumerate(value):
+            found = _path_of_nul(inner, f"{path}/{place}")
+            if found is not None:
+                return found
+    return None
+
+
+def as_object(value: JsonValue, raw: bytes, refuse: Callable[[FieldError], Refusal]) -> JsonObject:
+    """`value` if it is an object that can be stored.
+
+    Raises:
+        Refused: the 400 of its kind, made by `refuse`.
+    """
+    if not isinstance(value, dict):
+        raise Refused(refuse(FieldError(message="expected type object", path="")))
+    forbidden = find_forbidden_character(value, raw)
+    if forbidden is not None:
+        raise Refused(refuse(forbidden))
+    return value
+
+
+async def read_object(
+    request: web.Request, limit_bytes: int, refuse: Callable[[FieldError], Refusal]
+) -> tuple[bytes, JsonObject]:
+    """The body as it came, and the object in it."""
+    raw = await read_body(request, limit_bytes)
+    return raw, as_object(parse_json(raw), raw, refuse)
+
+
+def escape(member: str) -> str:
+    """A member's name within a JSON Pointer (RFC 6901)."""
+    return member.replace("~", "~0").replace("/", "~1")

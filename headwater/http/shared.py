@@ -1,0 +1,63 @@
+"""What all HTTP services of a process share: the pool, the configuration, the tokens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from headwater import clock
+from headwater.auth import Authenticator
+from headwater.configuration import ConfigCache
+from headwater.errors import Unavailable
+from headwater.http.keys import AUTH, CONFIGS, POOL, SETTINGS
+from headwater.postgres.config import ensure_operator
+from headwater.postgres.pool import Pool, open_pool
+from headwater.settings import Settings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedParts:
+    settings: Settings
+    pool: Pool
+    configs: ConfigCache
+    auth: Authenticator
+
+    def state(self) -> Mapping[web.AppKey[Any], Any]:
+        """These parts by the keys under which handlers find them."""
+        return {
+            SETTINGS: self.settings,
+            POOL: self.pool,
+            CONFIGS: self.configs,
+            AUTH: self.auth,
+        }
+
+
+@asynccontextmanager
+async def open_shared(settings: Settings) -> AsyncIterator[SharedParts]:
+    """Open them, keep the configuration fresh, and close them again. Postgres may be away."""
+    pool = await open_pool(settings.postgres, min_size=1, max_size=8)
+    configs = ConfigCache(pool)
+    stop = asyncio.Event()
+    ticker = asyncio.create_task(configs.run(stop))
+    try:
+        if settings.operator_token is not None:
+            try:
+                async with pool.transaction() as conn:
+                    await ensure_operator(conn, settings.operator_token, clock.now())
+            except Unavailable as exc:
+                log.warning("postgres is away, the operator's token is not set", error=str(exc))
+        yield SharedParts(
+            settings=settings, pool=pool, configs=configs, auth=Authenticator(pool, configs)
+        )
+    finally:
+        stop.set()
+        await ticker
+        await pool.close()
