@@ -1,0 +1,1 @@
+"""The reading service: customers, events, and the update feed."""

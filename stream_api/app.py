@@ -1,0 +1,37 @@
+"""What this service holds beside the shared parts: the schemas of events, and the feed's ticker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from aiohttp import web
+from headwater.validation import load_schemas
+
+from headwater.http.shared import SharedParts
+from headwater.settings import Settings
+from stream_api.follow import Follower
+from stream_api.keys import FOLLOWER, SCHEMAS, STREAM
+
+
+@asynccontextmanager
+async def open_parts(
+    settings: Settings, shared: SharedParts
+) -> AsyncIterator[Mapping[web.AppKey[Any], Any]]:
+    """Start the ticker and yield what the handlers need, by key; stop it at the end."""
+    follower = Follower(shared.pool, tick_seconds=settings.stream.tick_seconds)
+    ticker = asyncio.create_task(follower.run())
+    try:
+        yield {FOLLOWER: follower, STREAM: settings.stream, SCHEMAS: load_schemas()}
+    finally:
+        follower.close()
+        ticker.cancel()
+        with suppress(asyncio.CancelledError):
+            await ticker
+
+
+async def release_waiters(app: web.Application) -> None:
+    """For `on_shutdown`: those who wait get their answer now, so that nobody is cut off."""
+    app[FOLLOWER].close()

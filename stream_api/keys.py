@@ -1,0 +1,13 @@
+"""What the routes of this service need beside what every service has."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from headwater.validation import Schemas
+
+from headwater.settings import StreamSettings
+from stream_api.follow import Follower
+
+FOLLOWER = web.AppKey("follower", Follower)
+STREAM = web.AppKey("stream", StreamSettings)
+SCHEMAS = web.AppKey("schemas", Schemas)
