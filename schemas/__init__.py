@@ -1,0 +1,1 @@
+"""The JSON Schemas of events, contexts and customers, as data. Read by `headwater.validation`."""

@@ -20,3 +20,8 @@ def pointer(path: str) -> str:
     return "".join(
         "/" + name.replace("~", "~0").replace("/", "~1") for name in path.split(".") if name
     )
+
+
+def pointer_of(steps: list[JsonValue]) -> str:
+    """The JSON Pointer of member names and array positions; "" for none."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from headwater.domain import refusal as refusals
 from headwater.domain.json import JsonObject, JsonValue
+from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError, Refusal
 from headwater.errors import Refused
 
@@ -144,7 +145,7 @@ def _path_of_nul(value: JsonValue, path: str) -> str | None:
         return path if "\x00" in value else None
     if isinstance(value, dict):
         for name, inner in value.items():
-            here = f"{path}/{escape(name)}"
+            here = path + pointer_of([name])
             if "\x00" in name:
                 return here.replace("\x00", "\\u0000")
             found = _path_of_nul(inner, here)
@@ -178,8 +179,3 @@ async def read_object(
     """The body as it came, and the object in it."""
     raw = await read_body(request, limit_bytes)
     return raw, as_object(parse_json(raw), raw, refuse)
-
-
-def escape(member: str) -> str:
-    """A member's name within a JSON Pointer (RFC 6901)."""
-    return member.replace("~", "~0").replace("/", "~1")

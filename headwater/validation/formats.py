@@ -1,0 +1,75 @@
+"""Formats of string values, as the hub reads them. Asserted by both validators in the same way."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from zoneinfo import available_timezones
+
+from headwater.domain.moment import find_date, find_datetime
+
+_SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x20\x7f-\x9f]")
+_HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_ZONES = frozenset(available_timezones())
+MAX_EMAIL = 255
+
+
+def is_datetime(text: str) -> bool:
+    return find_datetime(text) is not None
+
+
+def is_date(text: str) -> bool:
+    return find_date(text) is not None
+
+
+def is_email(text: str) -> bool:
+    """One `@` with something on both sides; no spaces or control characters; internationalised too."""
+    local, at, domain = text.partition("@")
+    return (
+        bool(local and at and domain)
+        and "@" not in domain
+        and len(text) <= MAX_EMAIL
+        and _SPACE_OR_CONTROL.search(text) is None
+    )
+
+
+def is_uri(text: str) -> bool:
+    """Any reference, absolute or relative, that is not empty and has no white space."""
+    return bool(text) and _SPACE_OR_CONTROL.search(text) is None
+
+
+def is_ip(text: str) -> bool:
+    """IPv4; IPv6 is accepted where the schema says ipv4, as clients have it."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def is_ipv6(text: str) -> bool:
+    return ":" in text and is_ip(text)
+
+
+def is_hostname(text: str) -> bool:
+    return 0 < len(text) <= 253 and all(_HOST_LABEL.fullmatch(part) for part in text.split("."))
+
+
+def is_timezone(text: str) -> bool:
+    return text in _ZONES
+
+
+FORMATS: Mapping[str, Callable[[str], bool]] = {
+    "date-time": is_datetime,
+    "date": is_date,
+    "email": is_email,
+    "uri": is_uri,
+    "ipv4": is_ip,
+    "ipv6": is_ipv6,
+    "hostname": is_hostname,
+    "timezone": is_timezone,
+}
+
+PREFIX = "hub-"
+"""Formats are compiled under names of our own, so that no library's built-in meaning is used."""

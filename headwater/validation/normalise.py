@@ -1,0 +1,58 @@
+"""Reading what clients mean: dates in one spelling, PHP's empty arrays as objects.
+
+Nothing here changes its argument; what needs no change is returned as it is.
+"""
+
+from __future__ import annotations
+
+from headwater.domain.json import JsonObject, JsonValue
+from headwater.domain.moment import find_date, find_datetime, format_datetime
+
+
+def with_dates(value: JsonValue, tree: JsonObject) -> JsonValue:
+    """`value` with the strings at the places of `tree` in the wire's spelling (contacthub 2.7)."""
+    form = tree.get("")
+    if form is not None:
+        return _spelled(value, form) if isinstance(value, str) else value
+    if isinstance(value, list):
+        inner = tree.get("[]")
+        return value if inner is None else [with_dates(element, inner) for element in value]
+    if isinstance(value, dict):
+        changed = {
+            name: with_dates(value[name], inner) for name, inner in tree.items() if name in value
+        }
+        return {**value, **changed} if changed else value
+    return value
+
+
+def _spelled(text: str, form: str) -> str:
+    if form == "date":
+        return find_date(text) or text
+    moment = find_datetime(text)
+    return text if moment is None else format_datetime(moment)
+
+
+def as_meant(value: JsonValue, derived: JsonObject) -> JsonValue:
+    """`[]` where an object is meant becomes `{}`; an object with integer-like keys where an array of
+    strings is meant becomes the array of its values in key order; years in digits become numbers.
+    """
+    types = derived.get("type", ())
+    if value == [] and isinstance(value, list) and "object" in types and "array" not in types:
+        return {}
+    if isinstance(value, dict) and "array" in types and "object" not in types:
+        if derived.get("items", {}).get("type") == ["string"] and all(
+            name.isascii() and name.isdigit() for name in value
+        ):
+            return [value[name] for name in sorted(value, key=int)]
+        return value
+    if isinstance(value, str) and "integer" in types and "string" not in types:
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else value
+    if isinstance(value, dict) and "properties" in derived:
+        properties = derived["properties"]
+        return {
+            name: as_meant(inner, properties[name]) if name in properties else inner
+            for name, inner in value.items()
+        }
+    if isinstance(value, list) and "items" in derived:
+        return [as_meant(element, derived["items"]) for element in value]
+    return value
