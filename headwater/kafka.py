@@ -96,3 +96,18 @@ async def ensure_topics(settings: KafkaSettings) -> None:
                     await admin.create_topics(missing)
         finally:
             await admin.close()
+
+
+async def answers(bootstrap: str) -> None:
+    """Return once if the broker does its work now.
+
+    Raises:
+        Unavailable: it doesn't.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5_000)
+    with translated():
+        try:
+            await admin.start()
+            await admin.list_topics()
+        finally:
+            await admin.close()

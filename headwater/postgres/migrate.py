@@ -45,3 +45,14 @@ async def migrate(database_url: str) -> list[str]:
         finally:
             await connection.close(timeout=10)
     return applied
+
+
+async def create_database(server_url: str, name: str, template: str = "template1") -> None:
+    """Make a database; `server_url` names another one of the same server."""
+    with translated():
+        connection = await asyncpg.connect(server_url, timeout=10)
+        try:
+            quoted = await connection.fetchval(SQL["quote"], name)
+            await connection.execute(SQL["create_database"].format(name=quoted, template=template))
+        finally:
+            await connection.close(timeout=10)

@@ -16,3 +16,11 @@ SELECT name FROM migrations;
 -- name: remember
 -- $1 name
 INSERT INTO migrations (name) VALUES ($1);
+
+-- name: quote
+-- $1 name
+SELECT quote_ident($1);
+
+-- name: create_database
+-- {name} is quoted, {template} ours
+CREATE DATABASE {name} TEMPLATE {template};

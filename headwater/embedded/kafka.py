@@ -1,0 +1,139 @@
+"""A real Apache Kafka as our child: one node, KRaft, on the loopback address."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+from headwater.embedded.child import spawn, stop
+from headwater.embedded.jars import fetch_jars
+from headwater.embedded.java import find_java
+from headwater.embedded.ports import LOOPBACK, is_open
+from headwater.embedded.postgres import ServerFailed
+from headwater.errors import Unavailable
+from headwater.kafka import answers
+
+_LOGGING = """\
+Configuration:
+  Properties:
+    Property: {name: pattern, value: "[%d] %p %m (%c)%n"}
+  Appenders:
+    Console: {name: STDOUT, target: SYSTEM_OUT, PatternLayout: {pattern: "${pattern}"}}
+  Loggers:
+    Root: {level: WARN, AppenderRef: {ref: STDOUT}}
+"""
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers={host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={folder}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+num.network.threads=2
+num.io.threads=4
+"""
+
+
+class EmbeddedKafka:
+    """One broker with its data in `folder`; `port` for clients, `controller_port` for itself."""
+
+    def __init__(self, folder: Path, port: int, controller_port: int) -> None:
+        self._folder = folder
+        self.port = port
+        self._controller_port = controller_port
+        self._log = folder.parent / "kafka.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    def start(self) -> None:
+        """Format the data folder if it is new, start, and return when the broker answers.
+
+        Raises:
+            ServerFailed: it didn't come up within 60 s.
+            JarsBroken: the jars are not what the lock says.
+        """
+        jars = fetch_jars()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        properties = self._folder.parent / "kafka.properties"
+        properties.write_text(
+            _PROPERTIES.format(
+                host=LOOPBACK,
+                port=self.port,
+                controller_port=self._controller_port,
+                folder=self._folder,
+            ),
+            encoding="utf-8",
+        )
+        logging = self._folder.parent / "kafka-log4j2.yaml"
+        logging.write_text(_LOGGING, encoding="utf-8")
+        java = [
+            str(find_java()),
+            "-Xms384m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4",
+            f"-Dlog4j2.configurationFile={logging}",
+            "-cp", os.pathsep.join(str(jar) for jar in jars),
+        ]  # fmt: skip
+        if not (self._folder / "meta.properties").exists():
+            self._format(java, properties)
+        self.process = spawn([*java, "kafka.Kafka", str(properties)], log=self._log)
+        self._wait()
+
+    def stop(self, seconds: float = 6.0) -> None:
+        """A controlled shutdown; killed after `seconds` (what was acknowledged is on disk)."""
+        if self.process is not None:
+            stop(self.process, signal.SIGTERM, seconds)
+
+    def kill(self) -> None:
+        """As a crash."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def _format(self, java: list[str], properties: Path) -> None:
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        if cluster.startswith("-"):
+            cluster = "A" + cluster[1:]  # else it would be taken for an option
+        done = subprocess.run(
+            [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties),
+             "--standalone"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise ServerFailed(f"Kafka's storage can't be formatted: {done.stdout} {done.stderr}")
+
+    def _wait(self) -> None:
+        assert self.process is not None
+        limit = time.monotonic() + 60
+        while time.monotonic() < limit and self.process.poll() is None:
+            # a client that connects before the port is open logs a warning for each try
+            if is_open(self.port):
+                try:
+                    asyncio.run(answers(self.bootstrap))
+                except Unavailable:
+                    continue
+                return
+            time.sleep(0.05)
+        raise ServerFailed(f"Kafka did not start; see {self._log}")

@@ -1,0 +1,50 @@
+"""Free ports of the loopback address, kept over restarts."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def kept_ports(file: Path, names: tuple[str, ...]) -> dict[str, int]:
+    """A port per name: the one used before if it is still free, else another free one."""
+    before: dict[str, int] = {}
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+    ports: dict[str, int] = {}
+    sockets = []
+    for name in names:
+        port = before.get(name)
+        if port is not None and is_free(port):
+            ports[name] = port
+            continue
+        held = socket.socket()
+        held.bind((LOOPBACK, 0))
+        sockets.append(held)
+        ports[name] = held.getsockname()[1]
+    for held in sockets:
+        held.close()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(ports), encoding="utf-8")
+    return ports

