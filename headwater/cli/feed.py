@@ -19,7 +19,7 @@ from headwater.settings import PostgresSettings
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class _Age(click.ParamType):
+class _Age(click.ParamType[timedelta]):
     name = "age"
 
     def convert(

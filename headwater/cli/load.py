@@ -70,7 +70,10 @@ def cdnow(file: Path, node: str | None, limit: int | None) -> None:
     if node_id is None:
         raise click.UsageError("name the node: --node or HEADWATER_NODE_ID")
     orders = list(islice(_read_orders(file), limit))
-    totals = asyncio.run(_load(hub, node_id, orders))
+    try:
+        totals = asyncio.run(_load(hub, node_id, orders))
+    except ExceptionGroup as group:  # what several batches say at once is said by the first
+        raise group.exceptions[0] from None
     click.echo(
         f"accepted {totals.customers:,} customers, {totals.events:,} events, "
         f"{totals.items:,} items, {totals.amount:,.2f} USD"
@@ -110,8 +113,7 @@ async def _load(hub: Hub, node_id: str, orders: Sequence[_Order]) -> _Totals:
             async def post_customers(chunk: Sequence[str]) -> None:
                 items = [_customer(name, node_id) for name in chunk]
                 results = await _post_batch(http, hub.url("customers/batch"), "customers", items)
-                for name, customer_id in zip(chunk, results, strict=True):
-                    ids[name] = customer_id
+                ids.update(zip(chunk, results, strict=True))
                 totals.customers += len(chunk)
                 progress.advance(customers_bar, len(chunk))
 
