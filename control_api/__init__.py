@@ -1,0 +1,1 @@
+"""Configuration over HTTP: workspaces, nodes, sources. Writes to Postgres directly."""

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import structlog
-from headwater.validation import Validator, load_schemas
 
 from headwater import clock
 from headwater.errors import Unavailable
@@ -16,6 +15,7 @@ from headwater.kafka import ensure_topics, open_producer
 from headwater.postgres.outcomes import delete_expired_operations, delete_old_rejections
 from headwater.postgres.pool import Pool, open_pool
 from headwater.settings import Settings
+from headwater.validation import Validator, load_schemas
 from processor.batch import Parts
 from processor.consumer import Consumer
 

@@ -12,8 +12,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import orjson
-from headwater.postgres.config import read_workspace_config
-from headwater.validation import Validator
 
 from headwater import wire
 from headwater.clock import Clock
@@ -24,6 +22,7 @@ from headwater.domain.ids import CustomerId, OperationId, RejectionId, Workspace
 from headwater.domain.outcome import Applied, Outcome, Rejected, Skipped
 from headwater.domain.refusal import Refusal
 from headwater.errors import ConfigMoved
+from headwater.postgres.config import read_workspace_config
 from headwater.postgres.customers import read_versions, take_int_ids
 from headwater.postgres.offsets import move_offsets
 from headwater.postgres.outcomes import (
@@ -38,6 +37,7 @@ from headwater.postgres.outcomes import (
 )
 from headwater.postgres.pool import Connection, Pool
 from headwater.postgres.updates import append_updates
+from headwater.validation import Validator
 from processor.decode import Decoded, decode
 from processor.fold import Changes, fold
 from processor.match import match, match_more

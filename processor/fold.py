@@ -36,10 +36,11 @@ from headwater.domain.merge import Mode, check_merged, merge
 from headwater.domain.moment import parse_datetime
 from headwater.domain.outcome import Applied, Outcome, Rejected
 from headwater.domain.refusal import FieldError, Refusal
+from headwater.judge import customer_of_event
 from headwater.postgres.identities import EXTERNAL, MATCH, SESSION, Identity, IdentityKey
 from headwater.postgres.updates import Update
 from processor.match import Found, bring_back_key
-from processor.validate import Checked, customer_of_event
+from processor.validate import Checked
 
 _TICK = timedelta(milliseconds=1)
 
@@ -305,7 +306,7 @@ class _Folding:
     def _record(self, checked: Checked, command: RecordEvent) -> Outcome:
         document = checked.document
         assert document is not None
-        named = customer_of_event(checked)
+        named = customer_of_event(document)
         customer_id: CustomerId | None = None
         if named is not None:
             customer_id = CustomerId(named)

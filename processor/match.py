@@ -24,6 +24,7 @@ from headwater.domain.customer import StoredCustomer
 from headwater.domain.ids import CustomerId, NodeId, WorkspaceId
 from headwater.domain.matching import match_key
 from headwater.errors import Contended
+from headwater.judge import customer_of_event
 from headwater.postgres.customers import (
     find_by_external_ids,
     hold_customers,
@@ -40,7 +41,7 @@ from headwater.postgres.identities import (
     read_identities,
 )
 from headwater.postgres.pool import Connection
-from processor.validate import Checked, customer_of_event
+from processor.validate import Checked
 
 EXTERNAL_ID = "EXTERNAL_ID"
 
@@ -95,7 +96,7 @@ async def match(
             case PatchCustomer() | ReplaceCustomer() | CreateSession():
                 named.add(command.customer_id)
             case RecordEvent():
-                event_customer = customer_of_event(item)
+                event_customer = customer_of_event(item.document or {})
                 if event_customer is not None:
                     event_customers.add(CustomerId(event_customer))
             case CreateCustomer() | None:

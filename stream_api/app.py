@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import web
-from headwater.validation import load_schemas
 
 from headwater.http.shared import SharedParts
 from headwater.settings import Settings
+from headwater.validation import load_schemas
 from stream_api.follow import Follower
 from stream_api.keys import FOLLOWER, SCHEMAS, STREAM
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from aiohttp import web
-from headwater.validation import Schemas
 
 from headwater.settings import StreamSettings
+from headwater.validation import Schemas
 from stream_api.follow import Follower
 
 FOLLOWER = web.AppKey("follower", Follower)

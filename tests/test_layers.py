@@ -75,7 +75,9 @@ def test_the_domain_is_pure() -> None:
 def test_the_domain_has_no_async_function() -> None:
     for path in _modules("headwater/domain"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        assert not [n.name for n in ast.walk(tree) if isinstance(n, ast.AsyncFunctionDef)], _name(path)
+        assert not [n.name for n in ast.walk(tree) if isinstance(n, ast.AsyncFunctionDef)], _name(
+            path
+        )
 
 
 def test_only_the_postgres_package_imports_the_driver() -> None:
@@ -97,6 +99,7 @@ def test_only_the_settings_read_the_environment() -> None:
     outside = {
         name
         for name in readers
-        if name != "headwater/settings.py" and not name.startswith(("headwater/cli/", "headwater/embedded/"))
+        if name != "headwater/settings.py"
+        and not name.startswith(("headwater/cli/", "headwater/embedded/"))
     }
     assert outside == set()

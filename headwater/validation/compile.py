@@ -66,10 +66,12 @@ def _resolve(schema: JsonObject, definitions: Mapping[str, JsonObject]) -> JsonO
     return schema
 
 
-def compile_schema(derived: JsonObject) -> jsonschema_rs.Draft7Validator:
+def compile_schema(
+    derived: JsonObject, formats: Mapping[str, Callable[[str], bool]] = FORMATS
+) -> jsonschema_rs.Draft7Validator:
     """A compiled validator of a derived schema."""
     return jsonschema_rs.Draft7Validator(
-        derived, validate_formats=True, formats=named_formats(FORMATS)
+        derived, validate_formats=True, formats=named_formats(formats)
     )
 
 

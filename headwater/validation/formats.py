@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
+import socket
 from collections.abc import Callable, Mapping
 from zoneinfo import available_timezones
 
@@ -39,17 +39,26 @@ def is_uri(text: str) -> bool:
     return bool(text) and _SPACE_OR_CONTROL.search(text) is None
 
 
-def is_ip(text: str) -> bool:
-    """IPv4; IPv6 is accepted where the schema says ipv4, as clients have it."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
+def is_ipv4(text: str) -> bool:
+    return _is_address(socket.AF_INET, text)
 
 
 def is_ipv6(text: str) -> bool:
-    return ":" in text and is_ip(text)
+    return _is_address(socket.AF_INET6, text)
+
+
+def is_ip(text: str) -> bool:
+    """Either of them: what clients send where the schema of a context says ipv4."""
+    return is_ipv4(text) or is_ipv6(text)
+
+
+def _is_address(family: socket.AddressFamily, text: str) -> bool:
+    # a third of the time of `ipaddress`, on the way of nearly every event
+    try:
+        socket.inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def is_hostname(text: str) -> bool:
@@ -65,11 +74,14 @@ FORMATS: Mapping[str, Callable[[str], bool]] = {
     "date": is_date,
     "email": is_email,
     "uri": is_uri,
-    "ipv4": is_ip,
+    "ipv4": is_ipv4,
     "ipv6": is_ipv6,
     "hostname": is_hostname,
     "timezone": is_timezone,
 }
+
+CONTEXT_FORMATS: Mapping[str, Callable[[str], bool]] = {**FORMATS, "ipv4": is_ip}
+"""In `contextInfo` an address may be of either kind."""
 
 PREFIX = "hub-"
 """Formats are compiled under names of our own, so that no library's built-in meaning is used."""

@@ -32,9 +32,12 @@ def _spelled(text: str, form: str) -> str:
     return text if moment is None else format_datetime(moment)
 
 
-def as_meant(value: JsonValue, derived: JsonObject) -> JsonValue:
+def as_meant(value: JsonValue, derived: JsonObject, *, digits: bool = False) -> JsonValue:
     """`[]` where an object is meant becomes `{}`; an object with integer-like keys where an array of
-    strings is meant becomes the array of its values in key order; years in digits become numbers.
+    strings is meant becomes the array of its values in key order; with `digits`, texts of digits where
+    an integer is meant become numbers (the years of an education).
+
+    Source: contacthub 2.10, customer-model 2.
     """
     types = derived.get("type", ())
     if value == [] and isinstance(value, list) and "object" in types and "array" not in types:
@@ -45,14 +48,14 @@ def as_meant(value: JsonValue, derived: JsonObject) -> JsonValue:
         ):
             return [value[name] for name in sorted(value, key=int)]
         return value
-    if isinstance(value, str) and "integer" in types and "string" not in types:
+    if digits and isinstance(value, str) and "integer" in types:
         return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else value
     if isinstance(value, dict) and "properties" in derived:
         properties = derived["properties"]
         return {
-            name: as_meant(inner, properties[name]) if name in properties else inner
+            name: as_meant(inner, properties[name], digits=digits) if name in properties else inner
             for name, inner in value.items()
         }
     if isinstance(value, list) and "items" in derived:
-        return [as_meant(element, derived["items"]) for element in value]
+        return [as_meant(element, derived["items"], digits=digits) for element in value]
     return value

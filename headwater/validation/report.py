@@ -5,7 +5,8 @@ Source: contacthub 2.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import jsonschema_rs
 
@@ -16,26 +17,42 @@ from headwater.validation.compile import HIGHEST, LOWEST, at
 from headwater.validation.formats import PREFIX
 
 MAX_ERRORS = 100
+"""A refusal names no more faults than this; a body can hold thousands."""
+
+_NOT_IN_ENUM = "value not in enum"
+_MISSING = "required property is missing"
 
 
 def report(
     validator: jsonschema_rs.Draft7Validator, derived: JsonObject, value: JsonValue, root: str
 ) -> tuple[FieldError, ...]:
     """What is wrong with `value`, which stands at the pointer `root` of the body."""
-    errors: list[FieldError] = []
-    for error in validator.iter_errors(value):
-        for found in _translate(error, derived, root):
-            if found not in errors:
-                errors.append(found)
-        if len(errors) >= MAX_ERRORS:
-            break
-    return tuple(errors[:MAX_ERRORS])
+    found = (
+        fault
+        for error in validator.iter_errors(value)
+        for fault in _translate(error, derived, root)
+    )
+    errors = dict.fromkeys(islice(found, MAX_ERRORS))
+    # a value of the wrong type is in no enum either; once is enough
+    mistyped = {error.path for error in errors if error.message != _NOT_IN_ENUM}
+    return tuple(
+        error for error in errors if error.message != _NOT_IN_ENUM or error.path not in mistyped
+    )
+
+
+def undefined(names: Iterable[str]) -> tuple[FieldError, ...]:
+    """The errors for members of the body that nobody knows."""
+    return tuple(
+        FieldError(message="property is not defined", path=pointer_of([name]))
+        for name in islice(names, MAX_ERRORS)
+    )
 
 
 def _translate(
     error: jsonschema_rs.ValidationError, derived: JsonObject, root: str
 ) -> Iterator[FieldError]:
-    path = root + pointer_of(list(error.instance_path))
+    steps = list(error.instance_path)
+    path = root + pointer_of(steps)
     details = error.kind.as_dict()
     schema = at(derived, list(error.schema_path))
     declared = schema.get("declared", "")
@@ -45,11 +62,12 @@ def _translate(
                 yield FieldError(message="property is not defined", path=path + pointer_of([name]))
         case "required":
             yield FieldError(
-                message="required property is missing",
+                message=_MISSING,
                 path=path + pointer_of([details["property"]]),
             )
-        case "type" if error.instance is None:
-            yield FieldError(message="required property is missing", path=path)
+        case "type" if error.instance is None and not (steps and isinstance(steps[-1], int)):
+            # an element of an array is no member that could be missing
+            yield FieldError(message=_MISSING, path=path)
         case "type":
             yield FieldError(message=f"expected type {declared}", path=path)
         case "minimum" | "maximum" if "integer" in declared and details["limit"] in {
@@ -66,7 +84,7 @@ def _translate(
         case "minLength":
             yield FieldError(message=f"min length is {details['limit']}", path=path)
         case "enum":
-            yield FieldError(message="value not in enum", path=path)
+            yield FieldError(message=_NOT_IN_ENUM, path=path)
         case "format":
             form = schema["format"].removeprefix(PREFIX)
             yield FieldError(message=f"invalid format {form}", path=path)

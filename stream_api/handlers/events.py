@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import orjson
 from aiohttp import web
-from headwater.validation import Schemas
 
 from headwater.domain import refusal as refusals
 from headwater.domain.ids import CustomerId, EventId, NodeId, find_uuid
@@ -20,6 +19,7 @@ from headwater.http.parameters import (
 )
 from headwater.postgres import search
 from headwater.postgres.search import EventFilter
+from headwater.validation import Schemas
 from stream_api.handlers.customers import list_answer
 from stream_api.keys import SCHEMAS
 from stream_api.reader import Reader, enter_reader

@@ -1,0 +1,209 @@
+"""Sources and their tokens: operations 62 to 66 and L15.
+
+A token is shown in the answers that make it (create, refresh) and never again: only its digest is kept,
+so `token` is null elsewhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+
+from aiohttp import web
+
+from control_api.body import Shape
+from headwater import clock
+from headwater.domain import refusal as refusals
+from headwater.domain.configuration import Source, WorkspaceConfig
+from headwater.domain.ids import NodeId, SourceId, find_uuid
+from headwater.domain.json import JsonObject
+from headwater.domain.refusal import FieldError
+from headwater.errors import Refused
+from headwater.http.answer import empty_answer, json_answer
+from headwater.http.caller import CONFIG_READERS, CONFIG_WRITERS, enter, require_role
+from headwater.http.keys import CONFIGS, POOL
+from headwater.http.parameters import Page, page_object
+from headwater.postgres.config import (
+    SourceRow,
+    delete_source,
+    hash_token,
+    list_sources,
+    new_token,
+    write_source,
+)
+
+CREATABLE = frozenset({"API", "CONTACTSEND", "CONTACTPLAN"})
+FOR_OPERATORS = frozenset({"JavaScript"})
+_MEMBERS: JsonObject = {
+    "id": {"type": "string"},
+    "provider": {"type": "string"},
+    "name": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": {"type": "string"},
+    "nodes": {"type": "array", "items": {"type": "string"}},
+    "properties": {"type": "object"},
+    "enabled": {"type": "boolean"},
+    "token": {"type": "string"},
+}
+_NEW = Shape("source", _MEMBERS, ("provider", "name", "nodes"))
+_CHANGED = Shape("source", _MEMBERS, ("id", "provider", "name", "nodes"))
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """All sources, in one page."""
+    caller, config = await enter(request)
+    require_role(caller, CONFIG_READERS)
+    async with request.app[POOL].connection() as conn:
+        rows = await list_sources(conn, config.id)
+    page = Page(number=0, size=max(50, len(rows)))
+    return json_answer(
+        {
+            "elements": [_shown(row) for row in rows],
+            "page": page_object(page, total=len(rows), unfiltered=len(rows)),
+        }
+    )
+
+
+async def create(request: web.Request) -> web.Response:
+    """A new source; its token is in this answer only."""
+    caller, config = await enter(request, write=True)
+    require_role(caller, CONFIG_WRITERS)
+    body = await _NEW.read(request)
+    allowed = CREATABLE | FOR_OPERATORS if caller.is_operator else CREATABLE
+    if body["provider"] not in allowed:
+        raise Refused(_NEW.refuse(FieldError(message="value not in enum", path="/provider")))
+    token = new_token()
+    row = _from_body(SourceId(uuid.uuid4()), body, config, hash_token(token))
+    await _store(request, config, row)
+    return json_answer(_shown(row, token), status=201)
+
+
+async def read(request: web.Request) -> web.Response:
+    """One source."""
+    caller, config = await enter(request)
+    row = await _find(request, config)
+    require_role(caller, CONFIG_READERS)
+    return json_answer(_shown(row))
+
+
+async def change(request: web.Request) -> web.Response:
+    """Replace a source's configuration; the token stays."""
+    caller, config = await enter(request, write=True)
+    before = await _find(request, config)
+    require_role(caller, CONFIG_WRITERS)
+    body = await _CHANGED.read(request)
+    for member, value in (("id", str(before.source.id)), ("provider", before.source.provider)):
+        if body[member] != value:
+            fault = FieldError(message="property is immutable", path=f"/{member}")
+            raise Refused(_CHANGED.refuse(fault))
+    row = _from_body(before.source.id, body, config, before.source.token_hash)
+    await _store(request, config, row)
+    return json_answer(_shown(row))
+
+
+async def refresh_token(request: web.Request) -> web.Response:
+    """A new token; the old one is dead here at once and everywhere within a second."""
+    caller, config = await enter(request, write=True)
+    before = await _find(request, config)
+    require_role(caller, CONFIG_WRITERS)
+    token = new_token()
+    body = {**_shown(before), "properties": before.properties}
+    row = _from_body(before.source.id, body, config, hash_token(token))
+    await _store(request, config, row)
+    return json_answer(_shown(row, token))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """The token dies; documents go on naming the id."""
+    caller, config = await enter(request, write=True)
+    row = await _find(request, config)
+    require_role(caller, CONFIG_WRITERS)
+    async with request.app[POOL].transaction() as conn:
+        await delete_source(conn, config.id, row.source.id)
+    await request.app[CONFIGS].reload(config.id)
+    return empty_answer()
+
+
+async def _store(request: web.Request, config: WorkspaceConfig, row: SourceRow) -> None:
+    async with request.app[POOL].transaction() as conn:
+        await write_source(conn, config.id, row, clock.now())
+    await request.app[CONFIGS].reload(config.id)
+
+
+async def _find(request: web.Request, config: WorkspaceConfig) -> SourceRow:
+    text = request.match_info["sourceId"]
+    found = find_uuid(text)
+    async with request.app[POOL].connection() as conn:
+        for row in await list_sources(conn, config.id):
+            if row.source.id == found:
+                return row
+    raise Refused(refusals.entity_not_found("source", text))
+
+
+def _from_body(
+    source_id: SourceId, body: JsonObject, config: WorkspaceConfig, token_hash: bytes
+) -> SourceRow:
+    errors: list[FieldError] = []
+    nodes: set[NodeId] = set()
+    if not body["nodes"]:
+        errors.append(FieldError(message="required property is missing", path="/nodes"))
+    for place, text in enumerate(body["nodes"]):
+        found = find_uuid(text)
+        if found is None or NodeId(found) not in config.nodes:
+            errors.append(FieldError(message="unknown node", path=f"/nodes/{place}"))
+        else:
+            nodes.add(NodeId(found))
+    properties = body.get("properties") or {}
+    errors += _check_properties(body["provider"], properties)
+    if errors:
+        raise Refused(_NEW.refuse(*errors))
+    enabled = body.get("enabled")
+    return SourceRow(
+        source=Source(
+            id=source_id,
+            name=body["name"],
+            provider=body["provider"],
+            nodes=frozenset(nodes),
+            enabled=True if enabled is None else enabled,
+            token_hash=token_hash,
+        ),
+        description=body.get("description"),
+        properties=properties,
+    )
+
+
+def _check_properties(provider: str, properties: JsonObject) -> list[FieldError]:
+    if provider != "API":
+        return []
+    errors = [
+        FieldError(message="property is not defined", path=f"/properties/{name}")
+        for name in properties
+        if name != "allowedIPs"
+    ]
+    allowed = properties.get("allowedIPs")
+    if allowed is None:
+        return errors
+    if isinstance(allowed, str):
+        allowed = [part.strip() for part in allowed.split(",") if part.strip()]
+    if not isinstance(allowed, list):
+        fault = FieldError(message="expected type string or array", path="/properties/allowedIPs")
+        return [*errors, fault]
+    for place, text in enumerate(allowed):
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except (ValueError, TypeError):
+            path = f"/properties/allowedIPs/{place}"
+            errors.append(FieldError(message="invalid format ipv4", path=path))
+    return errors
+
+
+def _shown(row: SourceRow, token: str | None = None) -> JsonObject:
+    return {
+        "id": str(row.source.id),
+        "provider": row.source.provider,
+        "properties": row.properties,
+        "name": row.source.name,
+        "description": row.description,
+        "nodes": sorted(str(node) for node in row.source.nodes),
+        "enabled": row.source.enabled,
+        "token": token,
+    }

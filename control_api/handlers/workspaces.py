@@ -1,0 +1,253 @@
+"""Workspaces: operations 110 to 113, their configuration (18, 19), and who I am (109)."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from aiohttp import web
+
+from control_api.body import Shape
+from headwater import clock
+from headwater.domain import refusal as refusals
+from headwater.domain.configuration import WorkspaceStatus
+from headwater.domain.ids import WorkspaceId, find_uuid
+from headwater.domain.json import JsonObject
+from headwater.domain.refusal import FieldError
+from headwater.errors import Refused
+from headwater.http.answer import json_answer
+from headwater.http.caller import (
+    CONFIG_READERS,
+    CONFIG_WRITERS,
+    OPERATORS,
+    authenticate,
+    enter,
+    require_role,
+)
+from headwater.http.keys import CONFIGS, POOL
+from headwater.http.parameters import integer_parameter, page_object, page_parameters
+from headwater.postgres.config import (
+    Workspace,
+    create_workspace,
+    list_workspaces,
+    read_user,
+    read_workspace_configuration,
+    set_workspace_configuration,
+    set_workspace_status,
+)
+
+SHARDS = ("default",)
+_SLUG = re.compile(r"[a-z0-9-]{1,63}")
+_NEW = Shape(
+    "workspace",
+    {
+        "name": {"type": "string", "minLength": 1, "maxLength": 255},
+        "slug": {"type": "string"},
+        "groupPk": {"type": "integer", "minimum": 1},
+        "shard": {"type": "string"},
+    },
+    ("name", "slug", "groupPk", "shard"),
+)
+_STATUS = Shape(
+    "workspace",
+    {"status": {"type": "string", "enum": [status.value for status in WorkspaceStatus]}},
+    ("status",),
+)
+_CONFIGURATION = Shape(
+    "workspace configuration",
+    {
+        "name": {"type": "string", "minLength": 1, "maxLength": 255},
+        "industry": {"type": "string", "enum": ["GDO", "Luxury", "Automotive", "NotDefined"]},
+        "logo": {"type": "string", "format": "uri"},
+        "timezone": {"type": "string", "enum": ["Europe/Rome", "Europe/Paris", "Europe/London"]},
+        "currency": {"type": "string", "enum": ["EUR", "USD", "JPY"]},
+        "customerUniquenessPolicy": {"type": "string", "enum": ["MERGE"]},
+        "tier": {"type": "string"},
+    },
+    ("name",),
+)
+
+
+def _shown(workspace: Workspace) -> JsonObject:
+    return {
+        "id": str(workspace.id),
+        "name": workspace.name,
+        "slug": workspace.slug,
+        "groupPk": workspace.group_pk,
+        "shard": workspace.shard,
+        "status": workspace.status.value,
+    }
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """The workspaces that the token may see: an operator's are all."""
+    caller = await authenticate(request)
+    require_role(caller, CONFIG_READERS)
+    page = page_parameters(request, default_size=20, max_page=50)
+    group = None
+    if "groupPk" in request.query:
+        group = integer_parameter(request, "groupPk", 0, 1, 2**63 - 1)
+    name = request.query.get("name")
+    async with request.app[POOL].connection() as conn:
+        found = await list_workspaces(conn, name=name, group_pk=group, only=caller.workspace_id)
+        everything = await list_workspaces(conn, only=caller.workspace_id)
+    start = page.number * page.size
+    return json_answer(
+        {
+            "elements": [_shown(workspace) for workspace in found[start : start + page.size]],
+            "page": page_object(page, total=len(found), unfiltered=len(everything)),
+        }
+    )
+
+
+async def create(request: web.Request) -> web.Response:
+    """A new workspace, ENABLED, with default configuration."""
+    caller = await authenticate(request)
+    require_role(caller, OPERATORS)
+    body = await _NEW.read(request)
+    if not _SLUG.fullmatch(body["slug"]):
+        fault = FieldError(message="invalid format pattern", path="/slug")
+        raise Refused(_NEW.refuse(fault))
+    if body["shard"] not in SHARDS:
+        raise Refused(_NEW.refuse(FieldError(message="value not in enum", path="/shard")))
+    workspace_id = WorkspaceId(uuid.uuid4())
+    async with request.app[POOL].transaction() as conn:
+        await create_workspace(
+            conn,
+            workspace_id,
+            name=body["name"],
+            slug=body["slug"],
+            group_pk=body["groupPk"],
+            shard=body["shard"],
+            now=clock.now(),
+        )
+    return json_answer(_shown(await _find(request, str(workspace_id))), status=201)
+
+
+async def read(request: web.Request) -> web.Response:
+    """One workspace; an operator sees disabled ones too."""
+    caller = await authenticate(request)
+    text = request.match_info["workspaceId"]
+    workspace = await _find(request, text)
+    if caller.workspace_id not in {None, workspace.id} or (
+        workspace.status is WorkspaceStatus.DISABLED and not caller.is_operator
+    ):
+        raise Refused(refusals.workspace_not_found(text))
+    require_role(caller, CONFIG_READERS)
+    return json_answer(_shown(workspace))
+
+
+async def change_status(request: web.Request) -> web.Response:
+    """ENABLED, SUSPENDED (reads only) or DISABLED."""
+    caller = await authenticate(request)
+    text = request.match_info["workspaceId"]
+    workspace = await _find(request, text)
+    if caller.workspace_id not in {None, workspace.id}:
+        raise Refused(refusals.workspace_not_found(text))
+    require_role(caller, OPERATORS)
+    body = await _STATUS.read(request)
+    async with request.app[POOL].transaction() as conn:
+        await set_workspace_status(conn, workspace.id, WorkspaceStatus(body["status"]))
+    await request.app[CONFIGS].reload(workspace.id)
+    return json_answer({"status": body["status"]})
+
+
+async def _find(request: web.Request, text: str) -> Workspace:
+    found = find_uuid(text)
+    workspaces: list[Workspace] = []
+    if found is not None:
+        async with request.app[POOL].connection() as conn:
+            workspaces = await list_workspaces(conn, only=WorkspaceId(found))
+    if not workspaces:
+        raise Refused(refusals.workspace_not_found(text))
+    return workspaces[0]
+
+
+async def read_configuration(request: web.Request) -> web.Response:
+    """Operation 18. The policy is always reported as MERGE."""
+    caller, config = await enter(request)
+    require_role(caller, CONFIG_READERS)
+    async with request.app[POOL].connection() as conn:
+        fields = await read_workspace_configuration(conn, config.id) or {}
+    return json_answer({**fields, "customerUniquenessPolicy": "MERGE"})
+
+
+async def change_configuration(request: web.Request) -> web.Response:
+    """Operation 19."""
+    caller, config = await enter(request, write=True)
+    require_role(caller, CONFIG_WRITERS)
+    body = await _CONFIGURATION.read(request)
+    fields = {
+        "name": body["name"],
+        "industry": body.get("industry") or "NotDefined",
+        "logo": body.get("logo"),
+        "timezone": body.get("timezone", "Europe/Rome"),
+        "currency": body.get("currency") or "EUR",
+    }
+    async with request.app[POOL].transaction() as conn:
+        await set_workspace_configuration(conn, config.id, fields)
+    await request.app[CONFIGS].reload(config.id)
+    return await read_configuration(request)
+
+
+async def read_default_matching_policy(request: web.Request) -> web.Response:
+    """Operation 67."""
+    caller, _ = await enter(request)
+    require_role(caller, CONFIG_READERS)
+    return json_answer({"properties": ["externalId"], "caseSensitive": False})
+
+
+async def read_me(request: web.Request) -> web.Response:
+    """Operation 109."""
+    caller = await authenticate(request)
+    groups: list[JsonObject] = []
+    name: str | None = None
+    surname = email = None
+    own_id: int | str = caller.name
+    if caller.user_id is not None:
+        async with request.app[POOL].connection() as conn:
+            user = await read_user(conn, caller.user_id) or {}
+        own_id, name = caller.user_id, user.get("name")
+        surname, email = user.get("surname"), user.get("email")
+    if caller.workspace_id is not None:
+        config = await request.app[CONFIGS].of(caller.workspace_id)
+        async with request.app[POOL].connection() as conn:
+            (workspace,) = await list_workspaces(conn, only=caller.workspace_id)
+        if config is not None:
+            if caller.user_id is None:
+                name = next(s.name for k, s in config.sources.items() if str(k) == caller.name)
+            nodes = [
+                {
+                    "id": str(node.id),
+                    "name": node.name,
+                    "type": node.type.value,
+                    "permission": ("R" if caller.may_read(node.id) else "")
+                    + ("W" if caller.may_write(node.id) else ""),
+                }
+                for node in config.nodes.values()
+                if caller.may_read(node.id) or caller.may_write(node.id)
+            ]
+            shown = {
+                "id": str(workspace.id),
+                "name": workspace.name,
+                "status": workspace.status.value,
+                "nodes": nodes,
+            }
+            group = {
+                "id": workspace.group_pk,
+                "name": str(workspace.group_pk),
+                "workspaces": [shown],
+            }
+            groups = [group]
+    return json_answer(
+        {
+            "id": own_id,
+            "name": name,
+            "surname": surname,
+            "groups": groups,
+            "lang": "en",
+            "email": email,
+            "roles": sorted(role.value for role in caller.roles),
+            "mc": False,
+        }
+    )

@@ -1,0 +1,261 @@
+"""`headwater up`: a whole hub on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import click
+
+from headwater.cli.provision import make_demo
+from headwater.embedded.child import spawn, stop
+from headwater.embedded.kafka import EmbeddedKafka
+from headwater.embedded.ports import is_free, kept_ports
+from headwater.embedded.postgres import EmbeddedPostgres
+from headwater.errors import HubError
+from headwater.postgres.config import new_token
+from headwater.postgres.migrate import migrate
+
+LEAST_DISK = 1_000_000_000
+SERVE_SECONDS = 30
+RESTART_SECONDS = (0.2, 1.0, 3.0, 10.0)
+
+
+class Supervised:
+    """A service process that is started again when it ends by itself."""
+
+    def __init__(self, name: str, module: str, log: Path, environ: Mapping[str, str]) -> None:
+        self.name = name
+        self._module = module
+        self._log = log
+        self._environ = environ
+        self._failures = 0
+        self._next_start = 0.0
+        self._started_at = 0.0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the process."""
+        self._started_at = time.monotonic()
+        self.process = spawn(
+            [sys.executable, "-m", self._module], log=self._log, environ=self._environ
+        )
+
+    def look_after(self) -> None:
+        """Start it again if it ended, later and later if it keeps ending."""
+        if self.process is None:
+            if time.monotonic() >= self._next_start:
+                self.start()
+            return
+        status = self.process.poll()
+        if status is None:
+            return
+        if time.monotonic() - self._started_at > 60:
+            self._failures = 0
+        pause = RESTART_SECONDS[min(self._failures, len(RESTART_SECONDS) - 1)]
+        self._failures += 1
+        click.echo(
+            f"{self.name} ended with status {status}; starting it again in {pause} s "
+            f"(its log: {self._log})",
+            err=True,
+        )
+        self.process = None
+        self._next_start = time.monotonic() + pause
+
+    def stop(self, seconds: float) -> None:
+        """Ask it to end; killed after `seconds`."""
+        if self.process is not None:
+            stop(self.process, signal.SIGTERM, seconds)
+
+
+@click.command()
+@click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), default=8080, show_default=True,
+              help="Port of the hub.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Web processes that share the port.")  # fmt: skip
+@click.option("--processors", type=click.IntRange(1, 16), default=1, show_default=True,
+              help="Processes that apply writes.")  # fmt: skip
+@click.option("--home", envvar="HEADWATER_HOME", default=".headwater", show_default=True,
+              type=click.Path(path_type=Path), help="Folder of the data.")  # fmt: skip
+def up(port: int, workers: int, processors: int, home: Path) -> None:
+    """Run a whole hub on this machine: servers, services, a demo workspace.
+
+    HEADWATER_DATABASE_URL and HEADWATER_KAFKA_BOOTSTRAP name existing servers to use instead of the
+    embedded ones. Ctrl-C stops everything in order.
+    """
+    home = home.resolve()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise click.ClickException(f"{home} can't be made: {exc.strerror}") from exc
+    if not is_free(port, "127.0.0.1"):
+        raise click.ClickException(
+            f"port {port} is taken: stop what listens there or name another (make run PORT=9090)"
+        )
+    free = shutil.disk_usage(home).free
+    if free < LEAST_DISK:
+        raise click.ClickException(f"{home} has {free // 10**6} MB free, expected 1000 MB or more")
+    # Ctrl-C, a closed terminal and a supervisor's SIGTERM all end in the same order
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        _run(port, workers, processors, home)
+    except HubError as exc:
+        raise click.ClickException(str(exc)) from exc
+    except KeyboardInterrupt:
+        pass
+
+
+def _interrupt(_: int, __: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(port: int, workers: int, processors: int, home: Path) -> None:
+    ports = kept_ports(home / "ports.json", ("postgres", "kafka", "controller"))
+    database_url = os.environ.get("HEADWATER_DATABASE_URL")
+    bootstrap = os.environ.get("HEADWATER_KAFKA_BOOTSTRAP")
+    postgres = None if database_url else EmbeddedPostgres(home / "postgres", ports["postgres"])
+    kafka = (
+        None if bootstrap else EmbeddedKafka(home / "kafka", ports["kafka"], ports["controller"])
+    )
+    services: list[Supervised] = []
+    try:
+        click.echo("Starting Postgres and Kafka ...")
+        with ThreadPoolExecutor() as threads:
+            starts = [threads.submit(server.start) for server in (postgres, kafka) if server]
+            for start in starts:
+                start.result()
+        if postgres is not None:
+            database_url = postgres.url
+        if kafka is not None:
+            bootstrap = kafka.bootstrap
+        assert database_url
+        assert bootstrap
+        asyncio.run(migrate(database_url))
+        known = _demo(home, port, database_url)
+        environ = {
+            **os.environ,
+            "HEADWATER_DATABASE_URL": database_url,
+            "HEADWATER_KAFKA_BOOTSTRAP": bootstrap,
+            "HEADWATER_HTTP_PORT": str(port),
+            "HEADWATER_OPERATOR_TOKEN": known["HEADWATER_ADMIN_TOKEN"],
+            "PYTHONUNBUFFERED": "1",
+        }
+        for number in range(processors):
+            own = {**environ, "HEADWATER_PROCESSOR_INSTANCE": f"processor-{number}"}
+            log = home / f"processor-{number}.log"
+            services.append(Supervised(f"processor {number}", "processor", log, own))
+        for number in range(workers):
+            log = home / f"web-{number}.log"
+            services.append(Supervised(f"web {number}", "deploy.single", log, environ))
+        _wait_until_serving(port, services, home)
+        _write_demo(home, known)
+        _greet(home, known)
+        while True:
+            for service in services:
+                service.look_after()
+            _check_server("Postgres", postgres)
+            _check_server("Kafka", kafka)
+            time.sleep(0.3)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        click.echo("Stopping ...")
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda service: service.stop(4.0), services))
+        if kafka is not None:
+            kafka.stop(4.0)
+        if postgres is not None:
+            postgres.stop(2.0)
+        click.echo("Stopped. The data stay in " + str(home))
+
+
+def _check_server(name: str, server: EmbeddedPostgres | EmbeddedKafka | None) -> None:
+    if server is not None and server.process is not None and server.process.poll() is not None:
+        click.echo(f"{name} ended; starting it again", err=True)
+        server.start()
+
+
+def _demo(home: Path, port: int, database_url: str) -> dict[str, str]:
+    """What `demo.env` says: from the file of an earlier start, or made now."""
+    file = home / "demo.env"
+    url = f"http://127.0.0.1:{port}"
+    if file.exists():
+        known = dict(
+            line.split("=", 1)
+            for line in file.read_text(encoding="utf-8").splitlines()
+            if "=" in line
+        )
+        known = {name: shlex.split(value)[0] for name, value in known.items()}
+        return {**known, "HEADWATER_URL": url}
+    demo = asyncio.run(make_demo(database_url))
+    return {
+        "HEADWATER_URL": url,
+        "HEADWATER_WORKSPACE_ID": str(demo.workspace_id),
+        "HEADWATER_NODE_ID": str(demo.node_id),
+        "HEADWATER_TOKEN": demo.token,
+        "HEADWATER_ADMIN_TOKEN": os.environ.get("HEADWATER_OPERATOR_TOKEN") or new_token(),
+    }
+
+
+def _write_demo(home: Path, known: Mapping[str, str]) -> None:
+    part = home / "demo.env.part"
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in known.items())
+    part.replace(home / "demo.env")
+
+
+def _wait_until_serving(port: int, services: list[Supervised], home: Path) -> None:
+    limit = time.monotonic() + SERVE_SECONDS
+    while time.monotonic() < limit:
+        for service in services:
+            service.look_after()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise HubError(f"the hub does not serve after {SERVE_SECONDS} s; see the logs in {home}")
+
+
+def _greet(home: Path, known: Mapping[str, str]) -> None:
+    base = "$HEADWATER_URL/hub/v1/workspaces/$HEADWATER_WORKSPACE_ID"
+    auth = '-H "Authorization: Bearer $HEADWATER_TOKEN"'
+    click.echo(
+        f"""
+Headwater serves at {known["HEADWATER_URL"]}
+
+  workspace       {known["HEADWATER_WORKSPACE_ID"]}
+  node            {known["HEADWATER_NODE_ID"]}
+  token           {known["HEADWATER_TOKEN"]}
+  operator token  {known["HEADWATER_ADMIN_TOKEN"]}
+
+They stand in {home / "demo.env"} too. In another terminal:
+
+  . {home / "demo.env"}
+
+  curl -s {auth} -H 'Content-Type: application/json' "{base}/customers" -d '{{"nodeId":"'$HEADWATER_NODE_ID'","externalId":"ann-1","base":{{"firstName":"Ann"}}}}'
+
+  curl -s {auth} -H 'Content-Type: application/json' "{base}/events" -d '{{"type":"viewedPage","context":"WEB","properties":{{"url":"https://example.com/"}},"bringBackProperties":{{"type":"EXTERNAL_ID","value":"ann-1","nodeId":"'$HEADWATER_NODE_ID'"}}}}'
+
+  curl -s {auth} "{base}/updates?wait=10"
+
+Follow the feed:     .venv/bin/headwater tail
+Load the real data:  .venv/bin/headwater load cdnow examples/cdnow_orders.csv
+Stop:                Ctrl-C
+"""
+    )

@@ -1,0 +1,48 @@
+-- Outcomes as clients ask for them: events on their way, operations, rejections.
+
+-- name: find_event_status
+-- $1 workspace, $2 event
+SELECT CASE WHEN customer_id IS NULL THEN 'ANONYMOUS' ELSE 'STORED' END AS status, NULL AS reason,
+    node_id, deleted AS gone
+FROM events WHERE workspace_id = $1 AND id = $2
+UNION ALL
+SELECT 'FAILED', message, node_id, false
+FROM rejections
+WHERE workspace_id = $1 AND id = $2 AND entity_type = 'EVENT' AND state <> 'REPLAYED'
+    AND NOT EXISTS (SELECT FROM events WHERE workspace_id = $1 AND id = $2);
+
+-- name: find_fingerprint
+-- $1 workspace, $2 operation
+SELECT fingerprint FROM operations WHERE workspace_id = $1 AND id = $2 AND expires_at > now();
+
+-- name: find_operation
+-- $1 workspace, $2 operation
+SELECT state, http_status, entity_type, entity_id, outcome::text AS outcome
+FROM operations WHERE workspace_id = $1 AND id = $2 AND expires_at > now();
+
+-- name: list_rejections
+-- Newest first. $1 workspace, $2 id or null, $3 entity, $4 type, $5 reason, $6 from, $7 to, $8 state,
+-- $9 nodes or null for all, $10 limit, $11 skip
+SELECT id, entity_type, type, node_id, reason, message, errors::text AS errors, caller, state,
+    received_at, envelope, payload, count(*) OVER () AS total
+FROM rejections
+WHERE workspace_id = $1
+    AND ($2::uuid IS NULL OR id = $2)
+    AND ($3::text IS NULL OR entity_type = $3)
+    AND ($4::text IS NULL OR type = $4)
+    AND ($5::text IS NULL OR reason = $5)
+    AND ($6::timestamptz IS NULL OR received_at >= $6)
+    AND ($7::timestamptz IS NULL OR received_at <= $7)
+    AND ($8::text IS NULL OR state = $8)
+    AND ($9::uuid[] IS NULL OR node_id IS NULL OR node_id = ANY ($9))
+ORDER BY received_at DESC, id
+LIMIT $10 OFFSET $11;
+
+-- name: count_rejections
+-- $1 workspace
+SELECT count(*) FROM rejections WHERE workspace_id = $1;
+
+-- name: discard_rejection
+-- $1 workspace, $2 id
+UPDATE rejections SET state = 'DISCARDED' WHERE workspace_id = $1 AND id = $2 AND state = 'OPEN'
+RETURNING id;

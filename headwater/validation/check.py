@@ -1,0 +1,59 @@
+"""One schema made ready: judge a value fast, report slowly, normalise what is good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jsonschema_rs
+
+from headwater.domain.json import JsonObject, JsonValue
+from headwater.domain.refusal import FieldError
+from headwater.validation.compile import compile_schema, derive, formatted_paths
+from headwater.validation.formats import FORMATS
+from headwater.validation.normalise import as_meant, with_dates
+from headwater.validation.report import report
+
+Errors: TypeAlias = tuple[FieldError, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A derived schema, its validator, and where its dates stand.
+
+    `digits`: texts of digits are read as the integers that they spell.
+    """
+
+    derived: JsonObject
+    validator: jsonschema_rs.Draft7Validator
+    dates: JsonObject | None
+    digits: bool
+
+    def __call__(self, value: JsonValue, root: str) -> tuple[JsonValue, Errors]:
+        """The normalised value, and what is wrong with it; `root` is its pointer in the body."""
+        if not self.validator.is_valid(value):
+            value = as_meant(value, self.derived, digits=self.digits)
+            errors = report(self.validator, self.derived, value, root)
+            if errors:
+                return value, errors
+        if self.dates is not None:
+            value = with_dates(value, self.dates)
+        return value, ()
+
+
+def make_check(
+    schema: JsonObject,
+    definitions: Mapping[str, JsonObject] | None = None,
+    *,
+    formats: Mapping[str, Callable[[str], bool]] = FORMATS,
+    digits: bool = False,
+) -> Check:
+    """The check of a public schema."""
+    derived = derive(schema, definitions or {})
+    return Check(
+        derived=derived,
+        validator=compile_schema(derived, formats),
+        dates=formatted_paths(derived),
+        digits=digits,
+    )

@@ -1,0 +1,58 @@
+"""Schemas of what stands around the documents, which no file under `schemas/` describes."""
+
+from __future__ import annotations
+
+from headwater.domain.json import JsonObject
+
+CUSTOMER_SYSTEM_MEMBERS = frozenset(
+    {"id", "nodeId", "intId", "registeredAt", "updatedAt", "version", "deleted", "sourceInfo"}
+)
+"""Members of a customer that a body may hold and that are not written (contacthub 2.10)."""
+
+EVENT_MEMBERS = frozenset(
+    {
+        # judged
+        "customerId", "bringBackProperties", "type", "context", "properties", "contextInfo", "date",
+        "tracking",
+        # ignored here: the system's, those that older clients send, and a batch item's own key
+        "id", "nodeId", "mode", "origin", "prev", "next", "registeredAt", "updatedAt", "version",
+        "idempotencyKey",
+    }
+)  # fmt: skip
+"""Members that the body of an event may hold (event-model 1)."""
+
+MAX_VALUE = 255
+"""Longest session value or external id."""
+
+BRING_BACK: JsonObject = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["type", "value", "nodeId"],
+    "properties": {
+        "type": {"type": "string", "enum": ["SESSION_ID", "EXTERNAL_ID"]},
+        "value": {"type": "string", "minLength": 1, "maxLength": MAX_VALUE},
+        "nodeId": {"type": "string", "minLength": 1},
+    },
+}
+
+TRACKING: JsonObject = {
+    "type": ["object", "null"],
+    "additionalProperties": False,
+    "properties": {
+        "ga": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                name: {"type": "string"}
+                for name in ("utm_source", "utm_medium", "utm_term", "utm_content", "utm_campaign")
+            },
+        }
+    },
+}
+
+SESSION: JsonObject = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["value"],
+    "properties": {"value": {"type": "string", "minLength": 1, "maxLength": MAX_VALUE}},
+}

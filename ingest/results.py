@@ -1,0 +1,167 @@
+"""Outcomes for waiting requests, and which writes are still pending.
+
+A process reads one partition of `headwater.results`, from its present end, and all of `headwater.pending` of
+the last minute: a write that timed out anywhere can be joined everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from headwater import wire
+from headwater.domain.commands import ReplyTo
+from headwater.kafka import build_consumer, translated
+from headwater.settings import KafkaSettings
+from headwater.topics import PENDING, RESULTS
+
+log = structlog.get_logger()
+
+JOINABLE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identifiers:
+    """The ids that a write carries; its repetition carries the same."""
+
+    operation_id: UUID
+    entity_id: UUID
+    session_id: UUID
+    repeatable: bool
+    keyed: bool
+
+
+class Results:
+    """Futures of waiting requests by correlation, and pending writes by caller and fingerprint."""
+
+    def __init__(self, kafka: KafkaSettings, instance: str) -> None:
+        self._kafka = kafka
+        self._instance = instance
+        self._waiting: dict[str, asyncio.Future[wire.Result]] = {}
+        self._pending: dict[tuple[str, str], tuple[float, Identifiers]] = {}
+        self._count = 0
+        self._partition = 0
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Take the position; what is sent from now on is read.
+
+        Raises:
+            Unavailable: Kafka is away.
+        """
+        consumer = build_consumer(self._kafka, fetch_max_wait_ms=200)
+        with translated():
+            await consumer.start()
+            try:
+                await consumer._client.force_metadata_update()  # noqa: SLF001  # assign needs it known
+                known = consumer._client.cluster.partitions_for_topic(RESULTS)  # noqa: SLF001
+                count = len(known or ()) or self._kafka.results_partitions
+                self._partition = zlib.crc32(self._instance.encode()) % count
+                mine = TopicPartition(RESULTS, self._partition)
+                pending = TopicPartition(PENDING, 0)
+                consumer.assign([mine, pending])
+                await consumer.seek_to_end(mine)
+                await consumer.position(mine)
+                since = int((time.time() - JOINABLE_SECONDS) * 1000)
+                found = (await consumer.offsets_for_times({pending: since}))[pending]
+                if found is None:
+                    await consumer.seek_to_end(pending)
+                else:
+                    consumer.seek(pending, found.offset)
+            except BaseException:
+                await consumer.stop()
+                raise
+        self._consumer = consumer
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Hand out results until `stop`."""
+        assert self._consumer is not None
+        while not stop.is_set():
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=500, max_records=2_000)
+            except KafkaError as exc:
+                log.warning("results can't be read now", error=repr(exc))
+                await asyncio.sleep(0.5)
+                continue
+            for partition, messages in fetched.items():
+                for message in messages:
+                    if partition.topic == RESULTS:
+                        self._hand_out(message.value)
+                    else:
+                        self._learn_pending(message.value)
+            self._forget_old()
+
+    async def close(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    @contextmanager
+    def expect(self) -> Iterator[tuple[ReplyTo, asyncio.Future[wire.Result]]]:
+        """Where to send a result, and the future that it will fulfil."""
+        self._count += 1
+        correlation = f"{self._instance}:{self._count}"
+        future: asyncio.Future[wire.Result] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = future
+        try:
+            yield ReplyTo(partition=self._partition, correlation=correlation), future
+        finally:
+            del self._waiting[correlation]
+
+    def find_pending(self, caller: str, fingerprint: str) -> Identifiers | None:
+        """The ids of the identical call that was answered `write still pending` a moment ago."""
+        known = self._pending.get((caller, fingerprint))
+        if known is None or known[0] < time.time():
+            return None
+        return known[1]
+
+    def remember_pending(self, caller: str, fingerprint: str, ids: Identifiers) -> bytes:
+        """Remember it here; returns what tells the other processes."""
+        until = time.time() + JOINABLE_SECONDS
+        self._pending[caller, fingerprint] = (until, ids)
+        return orjson.dumps(
+            [
+                caller,
+                fingerprint,
+                until,
+                str(ids.operation_id),
+                str(ids.entity_id),
+                str(ids.session_id),
+                ids.keyed,
+            ]
+        )
+
+    def _hand_out(self, raw: bytes) -> None:
+        try:
+            result = wire.decode_result(raw)
+        except wire.Undecodable as exc:
+            log.warning("a result can't be read", error=str(exc))
+            return
+        future = self._waiting.get(result.correlation)
+        if future is not None and not future.done():
+            future.set_result(result)
+
+    def _learn_pending(self, raw: bytes) -> None:
+        caller, fingerprint, until, operation_id, entity_id, session_id, keyed = orjson.loads(raw)
+        ids = Identifiers(
+            operation_id=UUID(operation_id),
+            entity_id=UUID(entity_id),
+            session_id=UUID(session_id),
+            repeatable=True,
+            keyed=keyed,
+        )
+        self._pending[caller, fingerprint] = (until, ids)
+
+    def _forget_old(self) -> None:
+        now = time.time()
+        for key in [key for key, (until, _) in self._pending.items() if until < now]:
+            del self._pending[key]

@@ -1,0 +1,312 @@
+"""From a checked request to its answer: identify the write, accept it, wait for its outcome.
+
+Source: contacthub 2.12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from aiohttp import web
+
+from headwater import clock, wire
+from headwater.auth import Caller
+from headwater.domain import refusal as refusals
+from headwater.domain.commands import (
+    Command,
+    CreateCustomer,
+    CreateSession,
+    DeleteCustomer,
+    Envelope,
+    PatchCustomer,
+    RecordEvent,
+    ReplaceCustomer,
+)
+from headwater.domain.configuration import WorkspaceConfig
+from headwater.domain.ids import (
+    CustomerId,
+    NodeId,
+    OperationId,
+    WorkspaceId,
+    find_uuid,
+    mint,
+    mint_from_digest,
+)
+from headwater.domain.json import JsonObject
+from headwater.errors import Refused
+from headwater.http.answer import base_url, json_answer
+from headwater.http.app import TRACING_ID
+from headwater.http.prefer import Preference, parse_prefer
+from headwater.judge import Judged, judge
+from headwater.settings import IngestSettings
+from headwater.topics import (
+    CUSTOMERS,
+    EVENTS,
+    key_of_bring_back,
+    key_of_customer,
+    key_of_match,
+)
+from headwater.validation import Validator
+from ingest.accept import Acceptor
+from ingest.results import Identifiers, Results
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_RANDOM_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What the handlers of the front door have."""
+
+    acceptor: Acceptor
+    results: Results
+    validator: Validator
+    settings: IngestSettings
+
+
+DOOR = web.AppKey("door", Door)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """A request that writes: who, where, and how it wants to be answered."""
+
+    door: Door
+    caller: Caller
+    config: WorkspaceConfig
+    tracing_id: str
+    preference: Preference
+    idempotency_key: str | None
+    fingerprint: str
+
+
+def begin(request: web.Request, caller: Caller, config: WorkspaceConfig, body: bytes) -> Writing:
+    """Read what the headers say about the write.
+
+    Raises:
+        Refused: 400 for a header that can't be read.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        explanation = "expected 1 to 255 printable ASCII characters"
+        raise Refused(refusals.invalid_header("Idempotency-Key", explanation))
+    return Writing(
+        door=request.app[DOOR],
+        caller=caller,
+        config=config,
+        tracing_id=request[TRACING_ID],
+        preference=parse_prefer(request),
+        idempotency_key=key,
+        fingerprint=fingerprint_of(request, body),
+    )
+
+
+def fingerprint_of(request: web.Request, body: bytes) -> str:
+    """A digest of method, target and body."""
+    query = "&".join(
+        f"{name}={request.query[name]}" for name in ("mode", "sessionId") if name in request.query
+    )
+    digest = hashlib.sha256(f"{request.method} {request.path}?{query}\n".encode())
+    digest.update(body)
+    return digest.hexdigest()[:32]
+
+
+def new_id(workspace_id: WorkspaceId) -> UUID:
+    """An id that a reader can tell from one never issued."""
+    bits = int.from_bytes(os.urandom(_RANDOM_BYTES), "big") >> 6
+    return mint(workspace_id, time.time_ns() // 1_000_000, bits)
+
+
+def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Identifiers:
+    """The ids of a write: from its idempotency key, from the pending write it repeats, or new.
+
+    `item` tells the items of a batch apart; `key` is an item's own idempotency key.
+    """
+    workspace_id = writing.config.id
+    key = key if key is not None else writing.idempotency_key
+    if key is not None:
+        named = f"{writing.caller.name}\n{item}\n{key}".encode()
+        digest = hashlib.sha512(workspace_id.bytes + named).digest()
+        return Identifiers(
+            operation_id=mint_from_digest(workspace_id, digest[:16]),
+            entity_id=mint_from_digest(workspace_id, digest[16:32]),
+            session_id=mint_from_digest(workspace_id, digest[32:48]),
+            repeatable=True,
+            keyed=True,
+        )
+    pending = writing.door.results.find_pending(writing.caller.name, writing.fingerprint + item)
+    if pending is not None:
+        return pending
+    return Identifiers(
+        operation_id=new_id(workspace_id),
+        entity_id=new_id(workspace_id),
+        session_id=new_id(workspace_id),
+        repeatable=False,
+        keyed=False,
+    )
+
+
+def envelope_of(writing: Writing, ids: Identifiers) -> Envelope:
+    """The envelope of a write that nobody waits for yet."""
+    return Envelope(
+        workspace_id=writing.config.id,
+        operation_id=OperationId(ids.operation_id),
+        caller=writing.caller.name,
+        accepted_at=clock.now(),
+        tracing_id=writing.tracing_id,
+        fingerprint=writing.fingerprint,
+        repeatable=ids.repeatable,
+        keyed=ids.keyed,
+    )
+
+
+def judged(writing: Writing, command: Command) -> Judged:
+    """The front door's own verdict.
+
+    Raises:
+        Refused: with the refusal.
+    """
+    verdict = judge(command, writing.config, writing.caller.writable, writing.door.validator)
+    if verdict.refusal is not None:
+        raise Refused(verdict.refusal)
+    return verdict
+
+
+def topic_and_key(command: Command, verdict: Judged) -> tuple[str, bytes]:
+    """Where the command goes, and what must stay in order with it (`headwater/topics.py`)."""
+    workspace_id = command.envelope.workspace_id
+    match command:
+        case RecordEvent():
+            assert verdict.document is not None
+            bring_back = verdict.document["bringBackProperties"]
+            if bring_back is None:
+                named = verdict.document["customerId"]
+                return EVENTS, workspace_id.bytes + named.lower().encode()
+            node_id = NodeId(UUID(bring_back["nodeId"]))
+            key = key_of_bring_back(workspace_id, node_id, bring_back["type"], bring_back["value"])
+            return EVENTS, key
+        case CreateCustomer():
+            if verdict.match_value is not None and verdict.node is not None:
+                key = key_of_match(workspace_id, verdict.node.id, verdict.match_value)
+                return CUSTOMERS, key
+            return CUSTOMERS, key_of_customer(workspace_id, command.customer_id)
+        case PatchCustomer() | ReplaceCustomer() | DeleteCustomer() | CreateSession():
+            return CUSTOMERS, key_of_customer(workspace_id, command.customer_id)
+
+
+async def accept_and_wait(
+    writing: Writing, command: Command, verdict: Judged
+) -> wire.Result | None:
+    """Accept a command and wait for its outcome; None if there is none in time.
+
+    Raises:
+        Unavailable: Kafka can't take it.
+    """
+    seconds = writing.preference.wait_seconds or writing.door.settings.wait_seconds
+    topic, key = topic_and_key(command, verdict)
+    with writing.door.results.expect() as (reply_to, future):
+        waiting = replace(
+            command.envelope,
+            reply_to=reply_to,
+            answer_by=command.envelope.accepted_at + timedelta(seconds=seconds),
+        )
+        await writing.door.acceptor.accept(replace(command, envelope=waiting), topic, key)
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError:
+            return None
+
+
+async def answer_write(
+    request: web.Request, writing: Writing, command: Command, ids: Identifiers
+) -> wire.Result | web.Response:
+    """Judge, accept, and wait as the client prefers; a response if it is to be asked for later.
+
+    Raises:
+        Refused: what the front door or the processor says; 503 if the write is still pending.
+        Unavailable: Kafka can't take it.
+    """
+    verdict = judged(writing, command)
+    if writing.preference.respond_async:
+        answered = replace(command, envelope=replace(command.envelope, answered=True))
+        topic, key = topic_and_key(command, verdict)
+        await writing.door.acceptor.accept(answered, topic, key)
+        return asynchronous(request, writing, ids)
+    result = await accept_and_wait(writing, command, verdict)
+    if result is None:
+        if writing.preference.wait_seconds is not None:
+            return asynchronous(request, writing, ids)
+        await remember_pending(writing, ids)
+        raise Refused(refusals.write_still_pending())
+    if result.refusal is not None:
+        raise Refused(result.refusal)
+    return result
+
+
+async def remember_pending(writing: Writing, ids: Identifiers, item: str = "") -> None:
+    """The identical call of the next minute joins this write."""
+    results = writing.door.results
+    raw = results.remember_pending(
+        writing.caller.name, writing.fingerprint + item, replace(ids, repeatable=True)
+    )
+    await writing.door.acceptor.announce(raw)
+
+
+def asynchronous(request: web.Request, writing: Writing, ids: Identifiers) -> web.Response:
+    """202 with where to ask for the outcome."""
+    path = f"/hub/v1/workspaces/{writing.config.id}/operations/{ids.operation_id}"
+    return json_answer(
+        {"operationId": str(ids.operation_id)},
+        status=202,
+        headers={"Location": base_url(request) + path, **preference_applied(writing)},
+    )
+
+
+def preference_applied(writing: Writing) -> dict[str, str]:
+    applied = writing.preference.applied
+    return {} if applied is None else {"Preference-Applied": applied}
+
+
+def customer_id_of(request: web.Request) -> CustomerId:
+    """The customer of the path.
+
+    Raises:
+        Refused: 404, also for what is no UUID.
+    """
+    text = request.match_info["customerId"]
+    found = find_uuid(text)
+    if found is None:
+        raise Refused(refusals.entity_not_found("customer", text))
+    return CustomerId(found)
+
+
+def is_strict(request: web.Request) -> bool:
+    """`mode=STRICT`."""
+    mode = request.query.get("mode")
+    if mode not in {None, "", "null", "STRICT"}:
+        raise Refused(refusals.invalid_parameter("mode", f"{mode!r} is not STRICT"))
+    return mode == "STRICT"
+
+
+def session_value_of(request: web.Request) -> str | None:
+    """`sessionId`: 1 to 255 characters."""
+    value = request.query.get("sessionId")
+    if value is None:
+        return None
+    if not 1 <= len(value) <= 255 or "\x00" in value:
+        explanation = "expected 1 to 255 characters"
+        raise Refused(refusals.invalid_parameter("sessionId", explanation))
+    return value
+
+
+def item_error(refusal: refusals.Refusal, error: JsonObject) -> JsonObject:
+    """A refused item of a batch."""
+    return {"status": refusal.status, "error": error}
