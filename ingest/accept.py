@@ -146,20 +146,22 @@ class Acceptor:
             return acknowledged
 
     async def _made(self) -> AIOKafkaProducer:
-        if self._producer is not None:
-            return self._producer
+        current = self._producer
+        if current is not None:
+            return current
         async with self._making:
-            if self._producer is not None:
-                return self._producer
-            producer = await open_producer(self._kafka)
+            current = self._producer
+            if current is not None:
+                return current
+            made = await open_producer(self._kafka)
             try:
                 for topic in (CUSTOMERS, EVENTS, PENDING):
-                    self._partitions[topic] = len(await producer.partitions_for(topic))
+                    self._partitions[topic] = len(await made.partitions_for(topic))
             except KafkaError as exc:
-                await producer.stop()
+                await made.stop()
                 raise Unavailable(f"Kafka: {exc!r}") from exc
-            self._producer = producer
-            return producer
+            self._producer = made
+            return made
 
     async def _failed(self, producer: AIOKafkaProducer, exc: KafkaError) -> None:
         """An idempotent producer whose sequence broke never recovers: drop it and make another."""
@@ -167,6 +169,6 @@ class Acceptor:
             return
         self._producer = None
         log.warning("the producer can't go on, making another", error=repr(exc))
-        closing = asyncio.create_task(producer.stop())
+        closing: asyncio.Task[None] = asyncio.create_task(producer.stop())
         self._tasks.add(closing)
         closing.add_done_callback(self._done)

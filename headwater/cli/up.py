@@ -133,13 +133,12 @@ def _run(port: int, workers: int, processors: int, home: Path) -> None:
     services: list[Supervised] = []
     try:
         click.echo("Starting Postgres and Kafka ...")
-        with ThreadPoolExecutor() as threads:
-            starts = [threads.submit(server.start) for server in (postgres, kafka) if server]
-            for start in starts:
-                start.result()
+        # in this thread: a child is told to end when the thread that started it does
         if postgres is not None:
+            postgres.start()
             database_url = postgres.url
         if kafka is not None:
+            kafka.start()
             bootstrap = kafka.bootstrap
         assert database_url
         assert bootstrap

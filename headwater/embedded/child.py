@@ -26,10 +26,12 @@ def spawn(
     user: int | None = None,
     cwd: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    keep: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a command in a process group of its own, its output appended to `log`.
 
-    `end_with` is the signal it gets when we die.
+    `end_with` is the signal it gets when the calling thread ends, so call it from the main thread.
+    `keep` are file descriptors that it inherits.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -48,6 +50,7 @@ def spawn(
             cwd=cwd,
             env={**(os.environ if environ is None else environ), _PARENT: str(os.getpid())},
             start_new_session=True,
+            pass_fds=keep,
         )
 
 

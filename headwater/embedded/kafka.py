@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from headwater.embedded.child import spawn, stop
@@ -30,6 +31,7 @@ Configuration:
     Root: {level: WARN, AppenderRef: {ref: STDOUT}}
 """
 
+# a killed broker may register again only when its session has ended: the default is 9 s
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -48,6 +50,8 @@ share.coordinator.state.topic.min.isr=1
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 num.network.threads=2
 num.io.threads=4
 """
@@ -56,8 +60,11 @@ num.io.threads=4
 class EmbeddedKafka:
     """One broker with its data in `folder`; `port` for clients, `controller_port` for itself."""
 
-    def __init__(self, folder: Path, port: int, controller_port: int) -> None:
+    def __init__(
+        self, folder: Path, port: int, controller_port: int, *, keep: Sequence[int] = ()
+    ) -> None:
         self._folder = folder
+        self._keep = keep
         self.port = port
         self._controller_port = controller_port
         self._log = folder.parent / "kafka.log"
@@ -68,11 +75,16 @@ class EmbeddedKafka:
         return f"{LOOPBACK}:{self.port}"
 
     def start(self) -> None:
-        """Format the data folder if it is new, start, and return when the broker answers.
+        """Launch and wait; for the errors see there."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Format the data folder if it is new, and start.
 
         Raises:
-            ServerFailed: it didn't come up within 60 s.
             JarsBroken: the jars are not what the lock says.
+            ServerFailed: the folder can't be formatted.
         """
         jars = fetch_jars()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -96,8 +108,9 @@ class EmbeddedKafka:
         ]  # fmt: skip
         if not (self._folder / "meta.properties").exists():
             self._format(java, properties)
-        self.process = spawn([*java, "kafka.Kafka", str(properties)], log=self._log)
-        self._wait()
+        self.process = spawn(
+            [*java, "kafka.Kafka", str(properties)], log=self._log, keep=self._keep
+        )
 
     def stop(self, seconds: float = 6.0) -> None:
         """A controlled shutdown; killed after `seconds` (what was acknowledged is on disk)."""
@@ -124,7 +137,12 @@ class EmbeddedKafka:
         if done.returncode:
             raise ServerFailed(f"Kafka's storage can't be formatted: {done.stdout} {done.stderr}")
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Return when the broker answers.
+
+        Raises:
+            ServerFailed: it didn't come up within 60 s.
+        """
         assert self.process is not None
         limit = time.monotonic() + 60
         while time.monotonic() < limit and self.process.poll() is None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.metadata import files as files_of
 from pathlib import Path
 
@@ -34,8 +35,12 @@ def find_binaries() -> Path:
 class EmbeddedPostgres:
     """One server in `folder`, on a port of the loopback address."""
 
-    def __init__(self, folder: Path, port: int, *, fast_and_loose: bool = False) -> None:
+    def __init__(
+        self, folder: Path, port: int, *, fast_and_loose: bool = False, keep: Sequence[int] = ()
+    ) -> None:
         self._folder = folder
+        self._keep = keep
+        self._is_fresh = False
         self.port = port
         self._log = folder.parent / "postgres.log"
         self._user = UNPRIVILEGED if os.geteuid() == 0 else None
@@ -51,15 +56,19 @@ class EmbeddedPostgres:
         return f"postgresql://headwater@{LOOPBACK}:{self.port}/{database}"
 
     def start(self) -> None:
-        """Make the data folder if there is none, start, and return when it answers.
+        """Launch and wait; for the errors see there."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Make the data folder if there is none, and start.
 
         Raises:
-            ServerFailed: it didn't come up within 30 s.
+            ServerFailed: the folder can't be made or used.
         """
-        fresh = not (self._folder / "PG_VERSION").exists()
-        if fresh:
+        self._is_fresh = not (self._folder / "PG_VERSION").exists()
+        if self._is_fresh:
             self._make_folder()
-        (self._folder / "postmaster.pid").unlink(missing_ok=True)
         command = [
             str(self._binaries / "postgres"),
             "-D", str(self._folder),
@@ -73,13 +82,13 @@ class EmbeddedPostgres:
         if self._fast_and_loose:
             command += ["-c", "fsync=off"]
         self.process = spawn(
-            command, log=self._log, end_with=signal.SIGINT, user=self._user, cwd=Path("/")
+            command,
+            log=self._log,
+            end_with=signal.SIGINT,
+            user=self._user,
+            cwd=Path("/"),
+            keep=self._keep,
         )
-        self._wait()
-        if fresh:
-            self._run(
-                "createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", "headwater", "headwater"
-            )
 
     def stop(self, seconds: float = 5.0) -> None:
         """Fast stop: sessions are cut, nothing committed is lost."""
@@ -125,15 +134,30 @@ class EmbeddedPostgres:
         if done.returncode:
             raise ServerFailed(f"{program} failed: {done.stderr.strip()}")
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Return when it answers.
+
+        Raises:
+            ServerFailed: it didn't come up within 30 s.
+        """
         assert self.process is not None
         limit = time.monotonic() + 30
-        while time.monotonic() < limit:
-            if self.process.poll() is not None:
-                break
-            # the line is written when it accepts connections, also after a recovery
-            pid_file = self._folder / "postmaster.pid"
-            if pid_file.exists() and "ready" in pid_file.read_text(encoding="utf-8"):
-                return
+        while not self._is_ready(self.process.pid):
+            if time.monotonic() > limit or self.process.poll() is not None:
+                raise ServerFailed(f"Postgres did not start; see {self._log}")
             time.sleep(0.02)
-        raise ServerFailed(f"Postgres did not start; see {self._log}")
+        if self._is_fresh:
+            self._run(
+                "createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", "headwater", "headwater"
+            )
+
+    def _is_ready(self, pid: int) -> bool:
+        """Whether the server says that it accepts connections, also after a recovery.
+
+        A file of an earlier server is left to Postgres: it is how it learns of survivors.
+        """
+        try:
+            lines = (self._folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return False
+        return lines[:1] == [str(pid)] and lines[-1].strip() == "ready"
