@@ -165,7 +165,7 @@ class Acceptor:
 
     async def _failed(self, producer: AIOKafkaProducer, exc: KafkaError) -> None:
         """An idempotent producer whose sequence broke never recovers: drop it and make another."""
-        if exc.retriable or self._producer is not producer:
+        if exc.retriable or self._producer != producer:
             return
         self._producer = None
         log.warning("the producer can't go on, making another", error=repr(exc))

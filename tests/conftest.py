@@ -1,112 +1,112 @@
-"""The servers and the hub of a test run.
-
-- `postgres_server`, `kafka_server`: real ones, started once, when a test first wants them.
-- `database_url`: a database of the test's own, a copy of the migrated template.
-- `hub`: a running hub (web and processor), shared by all tests; `workspace` is the test's own part of it.
-- `own_hub`: a hub on servers of its own, with nothing running yet, for tests that break things.
-"""
+"""Real Postgres and real Kafka, started once per test run; a hub on top of them."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from headwater.embedded.kafka import EmbeddedKafka
+from headwater.embedded.ports import kept_ports
 from headwater.embedded.postgres import EmbeddedPostgres
-from headwater.kafka import ensure_topics
-from headwater.settings import KafkaSettings
-from tests.hub import Hub, Workspace
-from tests.servers import (
-    copy_template,
-    drop_database,
-    make_template,
-    running_kafka,
-    running_postgres,
-    temporary_folder,
-)
+from headwater.postgres.migrate import create_database, migrate
+from headwater.postgres.pool import Pool, open_pool
+from headwater.settings import PostgresSettings
+from tests.hub import OPERATOR_TOKEN, Client, Hub, make_client
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def servers_folder() -> Iterator[Path]:
-    with temporary_folder() as folder:
-        yield folder
+def server_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="headwater-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def postgres_server(servers_folder: Path) -> Iterator[EmbeddedPostgres]:
-    with running_postgres(servers_folder) as server:
-        yield server
+def ports(server_folder: Path) -> dict[str, int]:
+    return kept_ports(server_folder / "ports.json", ("postgres", "kafka", "controller", "web"))
 
 
 @pytest.fixture(scope="session")
-def kafka_server(servers_folder: Path) -> Iterator[EmbeddedKafka]:
-    with running_kafka(servers_folder) as server:
-        yield server
+def postgres_server(server_folder: Path, ports: dict[str, int]) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(server_folder / "postgres", ports["postgres"])
+    server.start()
+    asyncio.run(create_database(server.url_of("postgres"), "template_hub"))
+    asyncio.run(migrate(server.url_of("template_hub")))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
-async def template_database(postgres_server: EmbeddedPostgres) -> None:
-    await make_template(postgres_server)
+def kafka_server(server_folder: Path, ports: dict[str, int]) -> Iterator[EmbeddedKafka]:
+    server = EmbeddedKafka(server_folder / "kafka", ports["kafka"], ports["controller"])
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
-async def database_url(
-    postgres_server: EmbeddedPostgres, template_database: None
-) -> AsyncIterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    yield await copy_template(postgres_server, name)
-    await drop_database(postgres_server, name)
+async def database_url(postgres_server: EmbeddedPostgres) -> str:
+    """A database of its own, at the present schema."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    await create_database(postgres_server.url_of("postgres"), name, template="template_hub")
+    return postgres_server.url_of(name)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    opened = await open_pool(PostgresSettings(database_url=database_url), max_size=4)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture(scope="session")
-async def hub(
-    servers_folder: Path,
+def hub(
+    server_folder: Path,
+    ports: dict[str, int],
     postgres_server: EmbeddedPostgres,
     kafka_server: EmbeddedKafka,
-    template_database: None,
-) -> AsyncIterator[Hub]:
-    url = await copy_template(postgres_server, "hub")
-    await ensure_topics(KafkaSettings(bootstrap=kafka_server.bootstrap))
-    running = Hub(servers_folder, url, kafka_server.bootstrap)
-    try:
-        await running.start_web()
-        await running.start_processor()
-        yield running
-    finally:
-        await running.close()
-    assert running.errors() == []
+) -> Iterator[Hub]:
+    """A running hub: a web process and a processor, that tests share."""
+    running = Hub(server_folder, postgres_server, kafka_server, ports["web"])
+    running.start()
+    yield running
+    running.stop()
 
 
 @pytest.fixture
-async def workspace(hub: Hub) -> Workspace:
-    return await hub.create_workspace()
-
-
-@dataclass(frozen=True, slots=True)
-class OwnHub:
-    """A hub whose servers belong to one test."""
-
-    hub: Hub
-    postgres: EmbeddedPostgres
-    kafka: EmbeddedKafka
+async def client(hub: Hub) -> AsyncIterator[Client]:
+    """A fresh workspace with an entry node and a source, and a session that calls it."""
+    async with make_client(hub) as made:
+        yield made
 
 
 @pytest.fixture
-async def own_hub() -> AsyncIterator[OwnHub]:
-    with (
-        temporary_folder() as folder,
-        running_postgres(folder) as postgres,
-        running_kafka(folder) as kafka,
-    ):
-        await make_template(postgres)
-        url = await copy_template(postgres, "hub")
-        await ensure_topics(KafkaSettings(bootstrap=kafka.bootstrap))
-        hub = Hub(folder, url, kafka.bootstrap)
-        try:
-            yield OwnHub(hub, postgres, kafka)
-        finally:
-            await hub.close()
+async def stranger(hub: Hub) -> AsyncIterator[Client]:
+    """Another workspace than `client`'s."""
+    async with make_client(hub) as made:
+        yield made
+
+
+@pytest.fixture
+async def operator(hub: Hub) -> AsyncIterator[aiohttp.ClientSession]:
+    """The platform operator."""
+    headers = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+    async with aiohttp.ClientSession(hub.url, headers=headers) as http:
+        yield http
+
+
+@pytest.fixture
+def unknown_id() -> str:
+    return str(uuid.uuid4())

@@ -1,174 +1,150 @@
-"""A hub as users meet it: processes of our own, that a test can also kill, stop and wake.
-
-`Hub` runs the processes, `Workspace` is one workspace of it with a source's token.
-"""
+"""A hub under test: real processes on real servers, to be called, killed and started again."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import secrets
 import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import orjson
 
 from headwater.embedded.child import spawn, stop
-from headwater.embedded.ports import LOOPBACK, kept_ports
-from tests.servers import eventually
+from headwater.embedded.kafka import EmbeddedKafka
+from headwater.embedded.postgres import EmbeddedPostgres
+from headwater.postgres.migrate import migrate
 
-JSON = {"Content-Type": "application/json"}
+OPERATOR_TOKEN = "operator-token-of-the-tests"
+
+
+class Hub:
+    """A web process and processors against a database and a broker."""
+
+    def __init__(
+        self, folder: Path, postgres: EmbeddedPostgres, kafka: EmbeddedKafka, port: int
+    ) -> None:
+        self.postgres = postgres
+        self.kafka = kafka
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.folder = folder
+        self.web: subprocess.Popen[bytes] | None = None
+        self.processors: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        asyncio.run(migrate(self.postgres.url))
+        self.start_processor(0)
+        self.start_web()
+
+    def start_web(self) -> None:
+        self.web = spawn(
+            [sys.executable, "-m", "deploy.single"],
+            log=self.folder / "web.log",
+            environ=self._environ(),
+        )
+        wait_for(self._serves, 30, f"the hub to serve; see {self.folder / 'web.log'}")
+
+    def start_processor(self, number: int = 0) -> None:
+        environ = {
+            **self._environ(),
+            "HEADWATER_PROCESSOR_INSTANCE": f"test-{number}",
+            "HEADWATER_PROCESSOR_SESSION_SECONDS": "6",
+        }
+        self.processors[number] = spawn(
+            [sys.executable, "-m", "processor"],
+            log=self.folder / f"processor-{number}.log",
+            environ=environ,
+        )
+
+    def kill_processor(self, number: int = 0) -> None:
+        process = self.processors.pop(number)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop_processor(self, number: int = 0) -> None:
+        stop(self.processors.pop(number), signal.SIGTERM, 10)
+
+    def kill_web(self) -> None:
+        assert self.web is not None
+        os.killpg(self.web.pid, signal.SIGKILL)
+        self.web.wait()
+
+    def stop(self) -> None:
+        if self.web is not None:
+            stop(self.web, signal.SIGTERM, 10)
+        for process in self.processors.values():
+            stop(process, signal.SIGTERM, 10)
+
+    def _environ(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HEADWATER_DATABASE_URL": self.postgres.url,
+            "HEADWATER_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
+            "HEADWATER_HTTP_PORT": str(self.port),
+            "HEADWATER_OPERATOR_TOKEN": OPERATOR_TOKEN,
+        }
+
+    def _serves(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Return once the condition holds."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > limit:
+            raise TimeoutError(f"waited {seconds} s for {what}")
+        time.sleep(0.02)
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[Any]], seconds: float = 20, what: str = "a condition"
+) -> Any:
+    """The first true value of the condition."""
+    limit = time.monotonic() + seconds
+    while not (value := await condition()):
+        if time.monotonic() > limit:
+            raise TimeoutError(f"waited {seconds} s for {what}")
+        await asyncio.sleep(0.02)
+    return value
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `json` is the body, None if it is empty or no JSON."""
-
     status: int
-    headers: Mapping[str, str]
-    text: str
-
-    @property
-    def json(self) -> Any:
-        try:
-            return orjson.loads(self.text)
-        except orjson.JSONDecodeError:
-            return None
+    body: Any
+    headers: dict[str, str]
+    raw: bytes
 
 
-@dataclass(slots=True)
-class Child:
-    """A process of the hub."""
+class Client:
+    """Calls one workspace with one token."""
 
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
+    def __init__(
+        self, hub: Hub, http: aiohttp.ClientSession, workspace: str, node: str, token: str
+    ):
+        self.hub = hub
+        self.http = http
+        self.workspace_id = workspace
+        self.node_id = node
+        self.token = token
 
-    @property
-    def is_running(self) -> bool:
-        return self.process.poll() is None
-
-    def kill(self) -> None:
-        """As a crash."""
-        if self.is_running:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-
-    def pause(self) -> None:
-        """Nothing in it moves until `resume`."""
-        os.killpg(self.process.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.killpg(self.process.pid, signal.SIGCONT)
-
-    def stop(self, seconds: float = 15.0) -> None:
-        """As an operator does: SIGTERM."""
-        stop(self.process, signal.SIGTERM, seconds)
-
-    def log_lines(self) -> list[dict[str, Any]]:
-        """Its log so far; lines that are not JSON stand under `text`."""
-        lines: list[dict[str, Any]] = []
-        for raw in self.log.read_text(encoding="utf-8").splitlines():
-            try:
-                value = orjson.loads(raw)
-            except orjson.JSONDecodeError:
-                value = None
-            lines.append(value if isinstance(value, dict) else {"text": raw})
-        return lines
-
-    def errors(self) -> list[dict[str, Any]]:
-        """The log's errors."""
-        return [line for line in self.log_lines() if line.get("level") in {"error", "critical"}]
-
-
-@dataclass(slots=True)
-class Hub:
-    """One hub on given servers. `environ` may be changed before a process is started."""
-
-    folder: Path
-    database_url: str
-    bootstrap: str
-    environ: dict[str, str] = field(default_factory=dict)
-    admin_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    port: int = 0
-    children: list[Child] = field(default_factory=list)
-    _http: aiohttp.ClientSession | None = None
-
-    def __post_init__(self) -> None:
-        self.port = self.port or kept_ports(self.folder / "hub-ports.json", ("web",))["web"]
-        self.environ = {
-            "HEADWATER_DATABASE_URL": self.database_url,
-            "HEADWATER_KAFKA_BOOTSTRAP": self.bootstrap,
-            "HEADWATER_HTTP_PORT": str(self.port),
-            "HEADWATER_OPERATOR_TOKEN": self.admin_token,
-            "HEADWATER_LOG_FORMAT": "json",
-            **self.environ,
-        }
-
-    @property
-    def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}/hub/v1"
-
-    @property
-    def http(self) -> aiohttp.ClientSession:
-        """A client without a token."""
-        if self._http is None:
-            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
-        return self._http
-
-    def run_child(self, name: str, module: str, environ: Mapping[str, str] | None = None) -> Child:
-        """Start `python -m module`."""
-        log = self.folder / f"{name}-{len(self.children)}.log"
-        process = spawn(
-            [sys.executable, "-m", module],
-            log=log,
-            end_with=signal.SIGKILL,
-            environ={**os.environ, **self.environ, **(environ or {})},
-        )
-        child = Child(name, process, log)
-        self.children.append(child)
-        return child
-
-    async def start_web(self, environ: Mapping[str, str] | None = None) -> Child:
-        """All HTTP services on the hub's port; returns when they take requests."""
-        child = self.run_child("web", "deploy.single", environ)
-        await self.wait_for_web(child)
-        return child
-
-    async def wait_for_web(self, child: Child, seconds: float = 30.0) -> None:
-        """Return when the hub answers."""
-
-        async def is_live() -> bool:
-            assert child.is_running, child.log.read_text(encoding="utf-8")
-            try:
-                return (await self.call("GET", "/health/live")).status == 200
-            except aiohttp.ClientError:
-                return False
-
-        await eventually(is_live, seconds=seconds, what="the web process serves")
-
-    async def start_processor(
-        self, instance: str = "processor-1", environ: Mapping[str, str] | None = None
-    ) -> Child:
-        """A processor; returns when it says that it runs. Killed ones come back under their name."""
-        child = self.run_child(
-            instance,
-            "processor",
-            {"HEADWATER_PROCESSOR_INSTANCE": instance, **(environ or {})},
-        )
-
-        def is_started() -> bool:
-            assert child.is_running, child.log.read_text(encoding="utf-8")
-            return any(line.get("event") == "processor started" for line in child.log_lines())
-
-        await eventually(is_started, seconds=30, what=f"{instance} starts")
-        return child
+    def path(self, path: str) -> str:
+        return f"/hub/v1/workspaces/{self.workspace_id}{path}"
 
     async def call(
         self,
@@ -176,136 +152,95 @@ class Hub:
         path: str,
         body: Any = None,
         *,
-        token: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        params: dict[str, str] | None = None,
     ) -> Answer:
-        """One request below /hub/v1. `body`: bytes go as they are, anything else as JSON."""
-        sent = dict(headers or {})
-        if token is not None:
-            sent.setdefault("Authorization", f"Bearer {token}")
-        data = None
-        if body is not None:
-            sent = {**JSON, **sent}
-            data = body if isinstance(body, bytes) else orjson.dumps(body)
+        whole = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        if data is not None:
+            whole.setdefault("Content-Type", "application/json")
         async with self.http.request(
-            method, self.url + path, data=data, headers=sent, params=params
+            method, self.path(path), json=body, data=data, headers=whole, params=params
         ) as answer:
-            return Answer(answer.status, answer.headers.copy(), await answer.text())
+            raw = await answer.read()
+            parsed = None
+            if raw and "json" in answer.headers.get("Content-Type", ""):
+                parsed = await answer.json()
+            return Answer(answer.status, parsed, dict(answer.headers), raw)
 
-    async def admin(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON of a request as the platform operator; it must succeed."""
-        answer = await self.call(method, path, body, token=self.admin_token)
-        assert answer.status < 300, (method, path, answer)
-        return answer.json
+    async def customer(self, **members: Any) -> Any:
+        """A new customer."""
+        answer = await self.call("POST", "/customers", {"nodeId": self.node_id, **members})
+        assert answer.status == 201, answer
+        return answer.body
 
-    async def create_workspace(self, *, node: Mapping[str, Any] | None = None) -> Workspace:
-        """A new workspace with a node (`node` changes its defaults) and a trusted source."""
-        slug = f"test-{uuid.uuid4().hex[:12]}"
-        made = await self.admin(
-            "POST",
-            "/workspaces",
-            {"name": slug, "slug": slug, "groupPk": 1, "shard": "default"},
-        )
-        workspace_id = made["id"]
-        configuration = f"/workspaces/{workspace_id}/configuration"
-        entry = await self.admin(
-            "POST", f"{configuration}/nodes/entries", {"name": "entry", **(node or {})}
-        )
-        workspace = Workspace(self, workspace_id, entry["id"])
-        source = await workspace.create_source()
-        workspace.source_id, workspace.token = source["id"], source["token"]
-        return workspace
+    def event(self, **members: Any) -> dict[str, Any]:
+        """A valid event of nobody, unless `members` say otherwise."""
+        event: dict[str, Any] = {
+            "type": "viewedPage",
+            "context": "WEB",
+            "properties": {"url": "https://example.com/"},
+        }
+        if "customerId" not in members:
+            event["bringBackProperties"] = {
+                "type": "SESSION_ID",
+                "value": "s1",
+                "nodeId": self.node_id,
+            }
+        return {**event, **members}
 
-    async def close(self) -> None:
-        """Stop what still runs: the front door first."""
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
-        for child in self.children:
-            if child.is_running:
-                child.resume()
-                child.stop()
-
-    def errors(self) -> list[dict[str, Any]]:
-        """The errors in all logs."""
-        return [line for child in self.children for line in child.errors()]
-
-
-@dataclass(slots=True)
-class Workspace:
-    """One workspace, its entry node, and a trusted source with all rights on the node."""
-
-    hub: Hub
-    id: str
-    node_id: str
-    source_id: str = ""
-    token: str = ""
-
-    @property
-    def path(self) -> str:
-        return f"/workspaces/{self.id}"
-
-    async def create_source(
-        self, provider: str = "API", nodes: Sequence[str] | None = None, **members: Any
-    ) -> Any:
-        """A further source, with its token."""
-        return await self.hub.admin(
-            "POST",
-            f"{self.path}/configuration/sources",
-            {
-                "provider": provider,
-                "name": f"source {uuid.uuid4().hex[:6]}",
-                "nodes": list(nodes or [self.node_id]),
-                **members,
-            },
-        )
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        token: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
-    ) -> Answer:
-        """A request within the workspace (`/customers`), as its source."""
-        return await self.hub.call(
-            method,
-            self.path + path,
-            body,
-            token=token or self.token,
-            headers=headers,
-            params=params,
-        )
-
-    async def get(self, path: str, **params: str) -> Answer:
-        return await self.call("GET", path, params=params)
-
-    async def post(self, path: str, body: Any, **headers: str) -> Answer:
-        """`headers` by their names with underscores: `Prefer=...`, `Idempotency_Key=...`."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.call("POST", path, body, headers=named)
-
-    async def read_feed(self, after: int = 0) -> list[Any]:
-        """All updates after an offset that are visible now."""
+    async def feed(self, offset: int = 0) -> list[Any]:
+        """Everything behind an offset."""
         updates: list[Any] = []
         while True:
-            page = (await self.get("/updates", offset=str(after), size="1000")).json
-            updates += page["elements"]
-            if not page["elements"]:
+            answer = await self.call(
+                "GET", "/updates", params={"offset": str(offset), "size": "4000"}
+            )
+            assert answer.status == 200, answer
+            if not answer.body["updates"]:
                 return updates
-            after = page["nextOffset"]
+            updates += answer.body["updates"]
+            assert answer.body["nextOffset"] == offset + len(answer.body["updates"])
+            offset = answer.body["nextOffset"]
 
-    async def feed_of(self, count: int, *, after: int = 0, seconds: float = 30.0) -> list[Any]:
-        """The feed once it has at least `count` updates after an offset."""
-        seen: list[Any] = []
+    async def feed_of(self, count: int, seconds: float = 60) -> list[Any]:
+        """The whole feed once it has `count` entries or more."""
 
-        async def has_enough() -> bool:
-            seen[:] = await self.read_feed(after)
-            return len(seen) >= count
+        async def long_enough() -> list[Any]:
+            try:
+                updates = await self.feed()
+            except (AssertionError, aiohttp.ClientError):
+                return []
+            return updates if len(updates) >= count else []
 
-        await eventually(has_enough, seconds=seconds, what=f"{count} updates")
-        return seen
+        found: list[Any] = await eventually(long_enough, seconds, f"{count} updates")
+        return found
+
+
+@asynccontextmanager
+async def make_client(
+    hub: Hub, *, unique: list[str] | None = None, mandatory: list[str] | None = None
+) -> AsyncIterator[Client]:
+    """A fresh workspace with an entry node and a source of full rights."""
+    operator = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+    async with aiohttp.ClientSession(hub.url) as http:
+
+        async def post(path: str, body: Any) -> Any:
+            async with http.post(path, json=body, headers=operator) as answer:
+                made = await answer.json()
+                assert answer.status == 201, made
+                return made
+
+        slug = uuid.uuid4().hex
+        workspace = (
+            await post(
+                "/hub/v1/workspaces",
+                {"name": "Test", "slug": slug, "groupPk": 1, "shard": "default"},
+            )
+        )["id"]
+        base = f"/hub/v1/workspaces/{workspace}/configuration"
+        rule = {"properties": ["externalId"] if unique is None else unique, "caseSensitive": False}
+        body = {"name": "shop", "uniqueCustomer": rule, "mandatoryProperties": mandatory or []}
+        node = (await post(f"{base}/nodes/entries", body))["id"]
+        source = await post(f"{base}/sources", {"provider": "API", "name": "t", "nodes": [node]})
+        yield Client(hub, http, workspace, node, source["token"])

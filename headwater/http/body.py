@@ -33,25 +33,19 @@ async def read_body(
         raise Refused(refusals.media_type_not_supported(coding, "gzip or identity"))
     length = request.content_length
     if length is not None and length > limit_bytes:
-        raise Refused(_too_long(request, limit_bytes))
+        raise Refused(refusals.payload_exceeds(limit_bytes))
     parts: list[bytes] = []
     size = 0
     async for chunk in request.content.iter_any():
         size += len(chunk)
         if size > limit_bytes:
-            raise Refused(_too_long(request, limit_bytes))
+            raise Refused(refusals.payload_exceeds(limit_bytes))
         parts.append(chunk)
     raw = b"".join(parts)
     # aiohttp unpacks what it knows; what it left packed is recognised by the magic number
     if coding == "gzip" and raw[:2] == b"\x1f\x8b":
         return _unpacked(raw, limit_bytes)
     return raw
-
-
-def _too_long(request: web.Request, limit_bytes: int) -> Refusal:
-    # the rest of the body is not wanted: without this the connection would read it all
-    request.protocol.force_close()
-    return refusals.payload_exceeds(limit_bytes)
 
 
 def _check_media_type(request: web.Request, media_types: tuple[str, ...]) -> None:
