@@ -11,6 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from headwater.embedded.child import spawn, stop
@@ -145,13 +146,15 @@ class EmbeddedKafka:
         """
         assert self.process is not None
         limit = time.monotonic() + 60
-        while time.monotonic() < limit and self.process.poll() is None:
-            # a client that connects before the port is open logs a warning for each try
-            if is_open(self.port):
-                try:
-                    asyncio.run(answers(self.bootstrap))
-                except Unavailable:
-                    continue
-                return
-            time.sleep(0.05)
+        # asked from a thread, because the caller's may run an event loop already
+        with ThreadPoolExecutor(max_workers=1) as asker:
+            while time.monotonic() < limit and self.process.poll() is None:
+                # a client that connects before the port is open logs a warning for each try
+                if is_open(self.port):
+                    try:
+                        asker.submit(asyncio.run, answers(self.bootstrap)).result()
+                    except Unavailable:
+                        continue
+                    return
+                time.sleep(0.05)
         raise ServerFailed(f"Kafka did not start; see {self._log}")

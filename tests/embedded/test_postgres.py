@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from headwater.embedded.ports import LOOPBACK, is_open
+from headwater.embedded.postgres import EmbeddedPostgres, ServerFailed
+from tests.hub import wait_for
+from tests.servers import running_postgres, temporary_folder
+
+
+async def execute(server: EmbeddedPostgres, statement: str) -> object:
+    connection = await asyncpg.connect(server.url, timeout=10)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close(timeout=10)
+
+
+async def test_data_survive_a_stop_and_a_crash() -> None:
+    with temporary_folder() as folder, running_postgres(folder) as server:
+        await execute(server, "CREATE TABLE kept (value integer)")
+        await execute(server, "INSERT INTO kept VALUES (1)")
+        server.stop()
+        assert not is_open(server.port)
+        server.start()
+        await execute(server, "INSERT INTO kept VALUES (2)")
+        server.kill()
+        server.start()
+        assert await execute(server, "SELECT sum(value) FROM kept") == 3
+
+
+async def test_it_listens_on_the_loopback_address_only() -> None:
+    with temporary_folder() as folder, running_postgres(folder) as server:
+        assert await execute(server, "SHOW listen_addresses") == LOOPBACK
+        assert await execute(server, "SHOW unix_socket_directories") == ""
+
+
+def test_a_stop_leaves_no_process() -> None:
+    with temporary_folder() as folder, running_postgres(folder) as server:
+        assert server.process is not None
+        parent = psutil.Process(server.process.pid)
+        everybody = [parent, *parent.children(recursive=True)]
+        server.stop()
+        wait_for(lambda: not any(p.is_running() for p in everybody), 5, "all processes to end")
+
+
+def test_a_folder_that_its_user_cannot_pass_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    server = EmbeddedPostgres(closed / "postgres", 1)
+    with pytest.raises(ServerFailed, match="HEADWATER_HOME"):
+        server._check_reachable()
+
+
+def test_a_second_server_in_the_folder_fails_and_leaves_the_first_unharmed() -> None:
+    with temporary_folder() as folder, running_postgres(folder) as server:
+        second = EmbeddedPostgres(folder / "postgres", server.port)
+        with pytest.raises(ServerFailed, match=r"postgres\.log"):
+            second.start()
+        assert server.process is not None
+        assert server.process.poll() is None
+        assert is_open(server.port)
