@@ -12,6 +12,8 @@ from headwater.postgres.config import (
     SourceRow,
     create_workspace,
     hash_token,
+    list_nodes,
+    list_workspaces,
     new_token,
     write_node,
     write_source,
@@ -30,27 +32,28 @@ class Demo:
 
 
 async def make_demo(database_url: str) -> Demo:
-    """The workspace `demo` with an entry node and a source with full rights on it."""
-    workspace_id, node_id = WorkspaceId(uuid.uuid4()), NodeId(uuid.uuid4())
+    """A source with full rights on an entry node of the workspace `demo`; makes what is missing."""
     token = new_token()
     pool = await _pool(database_url)
     try:
         async with pool.transaction() as conn:
             now = clock.now()
-            await create_workspace(
-                conn, workspace_id, name="Demo", slug="demo", group_pk=1, now=now
-            )
-            rule = UniqueRule(properties=("externalId",), case_sensitive=False)
-            await write_node(conn, workspace_id, Node(id=node_id, name="shop", unique=rule), now)
-            await write_source(
-                conn,
-                workspace_id,
-                _source(SourceId(uuid.uuid4()), "demo", "API", [node_id], token),
-                now,
-            )
+            found = [w.id for w in await list_workspaces(conn) if w.slug == "demo"]
+            workspace_id = found[0] if found else WorkspaceId(uuid.uuid4())
+            if not found:
+                await create_workspace(
+                    conn, workspace_id, name="Demo", slug="demo", group_pk=1, now=now
+                )
+            nodes = await list_nodes(conn, workspace_id)
+            if not nodes:
+                rule = UniqueRule(properties=("externalId",), case_sensitive=False)
+                nodes = [Node(id=NodeId(uuid.uuid4()), name="shop", unique=rule)]
+                await write_node(conn, workspace_id, nodes[0], now)
+            source = _source(SourceId(uuid.uuid4()), "demo", "API", [nodes[0].id], token)
+            await write_source(conn, workspace_id, source, now)
     finally:
         await pool.close()
-    return Demo(workspace_id=workspace_id, node_id=node_id, token=token)
+    return Demo(workspace_id=workspace_id, node_id=nodes[0].id, token=token)
 
 
 async def make_workspace(

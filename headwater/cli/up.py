@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import shutil
@@ -12,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import click
 
 from headwater.cli.provision import make_demo
 from headwater.embedded.child import spawn, stop
+from headwater.embedded.home import held
 from headwater.embedded.kafka import EmbeddedKafka
 from headwater.embedded.ports import is_free, kept_ports
 from headwater.embedded.postgres import EmbeddedPostgres
@@ -35,11 +37,14 @@ RESTART_SECONDS = (0.2, 1.0, 3.0, 10.0)
 class Supervised:
     """A service process that is started again when it ends by itself."""
 
-    def __init__(self, name: str, module: str, log: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, module: str, log: Path, environ: Mapping[str, str], keep: Sequence[int]
+    ) -> None:
         self.name = name
         self._module = module
         self._log = log
         self._environ = environ
+        self._keep = keep
         self._failures = 0
         self._next_start = 0.0
         self._started_at = 0.0
@@ -50,7 +55,10 @@ class Supervised:
         """Start the process."""
         self._started_at = time.monotonic()
         self.process = spawn(
-            [sys.executable, "-m", self._module], log=self._log, environ=self._environ
+            [sys.executable, "-m", self._module],
+            log=self._log,
+            environ=self._environ,
+            keep=self._keep,
         )
 
     def look_after(self) -> None:
@@ -100,10 +108,6 @@ def up(port: int, workers: int, processors: int, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise click.ClickException(f"{home} can't be made: {exc.strerror}") from exc
-    if not is_free(port, "127.0.0.1"):
-        raise click.ClickException(
-            f"port {port} is taken: stop what listens there or name another (make run PORT=9090)"
-        )
     free = shutil.disk_usage(home).free
     if free < LEAST_DISK:
         raise click.ClickException(f"{home} has {free // 10**6} MB free, expected 1000 MB or more")
@@ -111,7 +115,14 @@ def up(port: int, workers: int, processors: int, home: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        _run(port, workers, processors, home)
+        with held(home) as lock:
+            # not before: what is left of an earlier hub may still hold the port
+            if not is_free(port):
+                raise click.ClickException(
+                    f"port {port} is taken: stop what listens there or name another "
+                    "(make run PORT=9090)"
+                )
+            _run(port, workers, processors, home, lock)
     except HubError as exc:
         raise click.ClickException(str(exc)) from exc
     except KeyboardInterrupt:
@@ -122,24 +133,28 @@ def _interrupt(_: int, __: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(port: int, workers: int, processors: int, home: Path) -> None:
-    ports = kept_ports(home / "ports.json", ("postgres", "kafka", "controller"))
+def _run(port: int, workers: int, processors: int, home: Path, lock: int) -> None:
+    ports = _ports(home)
     database_url = os.environ.get("HEADWATER_DATABASE_URL")
     bootstrap = os.environ.get("HEADWATER_KAFKA_BOOTSTRAP")
-    postgres = None if database_url else EmbeddedPostgres(home / "postgres", ports["postgres"])
-    kafka = (
-        None if bootstrap else EmbeddedKafka(home / "kafka", ports["kafka"], ports["controller"])
-    )
+    keep = (lock,)
+    postgres = kafka = None
+    if not database_url:
+        postgres = EmbeddedPostgres(home / "postgres", ports["postgres"], keep=keep)
+    if not bootstrap:
+        kafka = EmbeddedKafka(home / "kafka", ports["kafka"], ports["controller"], keep=keep)
     services: list[Supervised] = []
     try:
         click.echo("Starting Postgres and Kafka ...")
         # in this thread: a child is told to end when the thread that started it does
+        if kafka is not None:
+            kafka.launch()
+            bootstrap = kafka.bootstrap
         if postgres is not None:
             postgres.start()
             database_url = postgres.url
         if kafka is not None:
-            kafka.start()
-            bootstrap = kafka.bootstrap
+            kafka.wait()
         assert database_url
         assert bootstrap
         asyncio.run(migrate(database_url))
@@ -155,10 +170,10 @@ def _run(port: int, workers: int, processors: int, home: Path) -> None:
         for number in range(processors):
             own = {**environ, "HEADWATER_PROCESSOR_INSTANCE": f"processor-{number}"}
             log = home / f"processor-{number}.log"
-            services.append(Supervised(f"processor {number}", "processor", log, own))
+            services.append(Supervised(f"processor {number}", "processor", log, own, keep))
         for number in range(workers):
             log = home / f"web-{number}.log"
-            services.append(Supervised(f"web {number}", "deploy.single", log, environ))
+            services.append(Supervised(f"web {number}", "deploy.single", log, environ, keep))
         _wait_until_serving(port, services, home)
         _write_demo(home, known)
         _greet(home, known)
@@ -187,26 +202,39 @@ def _check_server(name: str, server: EmbeddedPostgres | EmbeddedKafka | None) ->
         server.start()
 
 
+def _ports(home: Path) -> dict[str, int]:
+    file = home / "ports.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    ports = kept_ports(file, ("postgres", "kafka", "controller"))
+    for name, port in ports.items():
+        if before.get(name, port) != port:
+            click.echo(f"Port {before[name]} of {name} is taken now, using {port}", err=True)
+    return ports
+
+
 def _demo(home: Path, port: int, database_url: str) -> dict[str, str]:
-    """What `demo.env` says: from the file of an earlier start, or made now."""
-    file = home / "demo.env"
-    url = f"http://127.0.0.1:{port}"
+    """What `demo.env` says: as at an earlier start, or made now.
+
+    The file is set aside until the hub serves: scripts wait for it.
+    """
+    file, aside = home / "demo.env", home / "demo.env.before"
     if file.exists():
-        known = dict(
-            line.split("=", 1)
-            for line in file.read_text(encoding="utf-8").splitlines()
-            if "=" in line
-        )
-        known = {name: shlex.split(value)[0] for name, value in known.items()}
-        return {**known, "HEADWATER_URL": url}
-    demo = asyncio.run(make_demo(database_url))
-    return {
-        "HEADWATER_URL": url,
-        "HEADWATER_WORKSPACE_ID": str(demo.workspace_id),
-        "HEADWATER_NODE_ID": str(demo.node_id),
-        "HEADWATER_TOKEN": demo.token,
-        "HEADWATER_ADMIN_TOKEN": os.environ.get("HEADWATER_OPERATOR_TOKEN") or new_token(),
-    }
+        file.replace(aside)
+    url = f"http://127.0.0.1:{port}"
+    if aside.exists():
+        words = shlex.split(aside.read_text(encoding="utf-8"))
+        known = {**dict(word.split("=", 1) for word in words), "HEADWATER_URL": url}
+    else:
+        demo = asyncio.run(make_demo(database_url))
+        known = {
+            "HEADWATER_URL": url,
+            "HEADWATER_WORKSPACE_ID": str(demo.workspace_id),
+            "HEADWATER_NODE_ID": str(demo.node_id),
+            "HEADWATER_TOKEN": demo.token,
+            "HEADWATER_ADMIN_TOKEN": new_token(),
+        }
+    named = os.environ.get("HEADWATER_OPERATOR_TOKEN")
+    return {**known, "HEADWATER_ADMIN_TOKEN": named} if named else known
 
 
 def _write_demo(home: Path, known: Mapping[str, str]) -> None:
@@ -215,6 +243,7 @@ def _write_demo(home: Path, known: Mapping[str, str]) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in known.items())
     part.replace(home / "demo.env")
+    (home / "demo.env.before").unlink(missing_ok=True)
 
 
 def _wait_until_serving(port: int, services: list[Supervised], home: Path) -> None:
