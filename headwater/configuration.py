@@ -51,8 +51,14 @@ class ConfigCache:
         if config is None:
             self._configs.pop(workspace_id, None)
         else:
-            self._configs[workspace_id] = config
+            self._keep(config)
         return config
+
+    def _keep(self, config: WorkspaceConfig) -> None:
+        # of two readings that overlap the older one must not win: a dead token would live again
+        cached = self._configs.get(config.id)
+        if cached is None or cached.version <= config.version:
+            self._configs[config.id] = config
 
     async def refresh(self) -> None:
         """Reload what has moved."""
@@ -64,9 +70,9 @@ class ConfigCache:
                     continue
                 fresh = await read_workspace_config(conn, workspace_id)
                 if fresh is None:
-                    del self._configs[workspace_id]
+                    self._configs.pop(workspace_id, None)
                 else:
-                    self._configs[workspace_id] = fresh
+                    self._keep(fresh)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Refresh until `stop`."""

@@ -21,6 +21,7 @@ class PostgresSettings:
     database_url: str = ""
     acquire_seconds: float = 5.0
     statement_cache: int = 200
+    idle_in_transaction_seconds: float = 10.0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -28,6 +29,9 @@ class PostgresSettings:
             database_url=environ.get("HEADWATER_DATABASE_URL", ""),
             acquire_seconds=_number(environ, "HEADWATER_POSTGRES_ACQUIRE_SECONDS", 5.0),
             statement_cache=_integer(environ, "HEADWATER_POSTGRES_STATEMENT_CACHE", 200),
+            idle_in_transaction_seconds=_number(
+                environ, "HEADWATER_POSTGRES_IDLE_IN_TRANSACTION_SECONDS", 10.0
+            ),
         )
 
 

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    IllegalStateError,
+    InvalidProducerEpoch,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+)
 
 from headwater import wire
 from headwater.domain.commands import Command
@@ -22,6 +29,15 @@ from headwater.topics import CUSTOMERS, EVENTS, PENDING, partition_for
 log = structlog.get_logger()
 
 Returned = TypeVar("Returned")
+
+FATAL = (
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    InvalidProducerEpoch,
+    IllegalStateError,
+    ProducerClosed,
+)
+"""After these a producer never works again; all else is about one record or one moment."""
 
 MAX_SENDS = 480
 """Sends that may wait at once: beyond that every full batch wakes too many of them."""
@@ -165,7 +181,7 @@ class Acceptor:
 
     async def _failed(self, producer: AIOKafkaProducer, exc: KafkaError) -> None:
         """An idempotent producer whose sequence broke never recovers: drop it and make another."""
-        if exc.retriable or self._producer != producer:
+        if self._producer != producer or not isinstance(exc, FATAL):
             return
         self._producer = None
         log.warning("the producer can't go on, making another", error=repr(exc))

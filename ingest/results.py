@@ -140,6 +140,12 @@ class Results:
             ]
         )
 
+    def forget_pending(self, caller: str, fingerprint: str) -> bytes | None:
+        """The write has its outcome: the next identical call is a new write. Returns what tells others."""
+        if self._pending.pop((caller, fingerprint), None) is None:
+            return None
+        return orjson.dumps([caller, fingerprint, 0, *[str(UUID(int=0))] * 3, False])
+
     def _hand_out(self, raw: bytes) -> None:
         try:
             result = wire.decode_result(raw)
@@ -151,7 +157,15 @@ class Results:
             future.set_result(result)
 
     def _learn_pending(self, raw: bytes) -> None:
-        caller, fingerprint, until, operation_id, entity_id, session_id, keyed = orjson.loads(raw)
+        try:
+            fields = orjson.loads(raw)
+            caller, fingerprint, until, operation_id, entity_id, session_id, keyed = fields
+        except (orjson.JSONDecodeError, ValueError, TypeError) as exc:
+            log.warning("a pending write can't be read", error=str(exc))
+            return
+        if not until:
+            self._pending.pop((caller, fingerprint), None)
+            return
         ids = Identifiers(
             operation_id=UUID(operation_id),
             entity_id=UUID(entity_id),

@@ -246,6 +246,7 @@ async def answer_write(
             return asynchronous(request, writing, ids)
         await remember_pending(writing, ids)
         raise Refused(refusals.write_still_pending())
+    await forget_pending(writing)
     if result.refusal is not None:
         raise Refused(result.refusal)
     return result
@@ -258,6 +259,14 @@ async def remember_pending(writing: Writing, ids: Identifiers, item: str = "") -
         writing.caller.name, writing.fingerprint + item, replace(ids, repeatable=True)
     )
     await writing.door.acceptor.announce(raw)
+
+
+async def forget_pending(writing: Writing, item: str = "") -> None:
+    """The write has its outcome; an identical call from now on is a new write."""
+    results = writing.door.results
+    raw = results.forget_pending(writing.caller.name, writing.fingerprint + item)
+    if raw is not None:
+        await writing.door.acceptor.announce(raw)
 
 
 def asynchronous(request: web.Request, writing: Writing, ids: Identifiers) -> web.Response:

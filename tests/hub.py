@@ -136,7 +136,7 @@ class Client:
 
     def __init__(
         self, hub: Hub, http: aiohttp.ClientSession, workspace: str, node: str, token: str
-    ):
+    ) -> None:
         self.hub = hub
         self.http = http
         self.workspace_id = workspace

@@ -105,7 +105,7 @@ async def create_entry_node(request: web.Request) -> web.Response:
 async def read_entry_node(request: web.Request) -> web.Response:
     """One entry node."""
     caller, config = await enter(request)
-    node = find_node(config, caller, request.match_info["nodeId"])
+    node = _find_entry(request, config, caller)
     require_role(caller, CONFIG_READERS)
     return json_answer(_shown(node))
 
@@ -113,12 +113,20 @@ async def read_entry_node(request: web.Request) -> web.Response:
 async def change_entry_node(request: web.Request) -> web.Response:
     """Replace a node's configuration; a changed rule re-keys its customers."""
     caller, config = await enter(request, write=True)
-    before = find_node(config, caller, request.match_info["nodeId"])
+    before = _find_entry(request, config, caller)
     require_role(caller, CONFIG_WRITERS)
     body = await _CHANGED.read(request)
     if body["id"] != str(before.id):
         raise Refused(_CHANGED.refuse(FieldError(message="property is immutable", path="/id")))
     return await _store(request, config, _from_body(before.id, body, config), 200)
+
+
+def _find_entry(request: web.Request, config: WorkspaceConfig, caller: Caller) -> Node:
+    text = request.match_info["nodeId"]
+    node = find_node(config, caller, text)
+    if node.type is not NodeType.ENTRY:
+        raise Refused(refusals.node_not_found(text))
+    return node
 
 
 async def _store(
@@ -171,6 +179,8 @@ def _from_body(node_id: NodeId, body: JsonObject, config: WorkspaceConfig) -> No
 
 
 def _is_known(path: str, config: WorkspaceConfig) -> bool:
+    if path.removeprefix("base.") in config.disabled_base and path.startswith("base."):
+        return False
     if path.startswith("extended."):
         return path.removeprefix("extended.") in config.customer_extended
     return path in {"externalId", "extra"} or path in _BASE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from headwater.domain import refusal as refusals
 from headwater.domain.configuration import Source, WorkspaceConfig
 from headwater.domain.ids import NodeId, SourceId, find_uuid
 from headwater.domain.json import JsonObject
+from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError
 from headwater.errors import Refused
 from headwater.http.answer import empty_answer, json_answer
@@ -28,9 +30,11 @@ from headwater.postgres.config import (
     delete_source,
     hash_token,
     list_sources,
+    lock_configuration,
     new_token,
     write_source,
 )
+from headwater.postgres.pool import Connection
 
 CREATABLE = frozenset({"API", "CONTACTSEND", "CONTACTPLAN"})
 FOR_OPERATORS = frozenset({"JavaScript"})
@@ -73,7 +77,9 @@ async def create(request: web.Request) -> web.Response:
         raise Refused(_NEW.refuse(FieldError(message="value not in enum", path="/provider")))
     token = new_token()
     row = _from_body(SourceId(uuid.uuid4()), body, config, hash_token(token))
-    await _store(request, config, row)
+    async with request.app[POOL].transaction() as conn:
+        await write_source(conn, config.id, row, clock.now())
+    await request.app[CONFIGS].reload(config.id)
     return json_answer(_shown(row, token), status=201)
 
 
@@ -95,20 +101,30 @@ async def change(request: web.Request) -> web.Response:
         if body[member] != value:
             fault = FieldError(message="property is immutable", path=f"/{member}")
             raise Refused(_CHANGED.refuse(fault))
-    row = _from_body(before.source.id, body, config, before.source.token_hash)
-    await _store(request, config, row)
+    changed = _from_body(before.source.id, body, config, before.source.token_hash)
+    async with request.app[POOL].transaction() as conn:
+        # under the lock: a token that was refreshed meanwhile stays, a deleted source stays deleted
+        await lock_configuration(conn, config.id)
+        present = await _find_with(conn, request, config)
+        source = replace(changed.source, token_hash=present.source.token_hash)
+        row = replace(changed, source=source)
+        await write_source(conn, config.id, row, clock.now())
+    await request.app[CONFIGS].reload(config.id)
     return json_answer(_shown(row))
 
 
 async def refresh_token(request: web.Request) -> web.Response:
     """A new token; the old one is dead here at once and everywhere within a second."""
     caller, config = await enter(request, write=True)
-    before = await _find(request, config)
+    await _find(request, config)
     require_role(caller, CONFIG_WRITERS)
     token = new_token()
-    body = {**_shown(before), "properties": before.properties}
-    row = _from_body(before.source.id, body, config, hash_token(token))
-    await _store(request, config, row)
+    async with request.app[POOL].transaction() as conn:
+        await lock_configuration(conn, config.id)
+        present = await _find_with(conn, request, config)
+        row = replace(present, source=replace(present.source, token_hash=hash_token(token)))
+        await write_source(conn, config.id, row, clock.now())
+    await request.app[CONFIGS].reload(config.id)
     return json_answer(_shown(row, token))
 
 
@@ -123,19 +139,17 @@ async def delete(request: web.Request) -> web.Response:
     return empty_answer()
 
 
-async def _store(request: web.Request, config: WorkspaceConfig, row: SourceRow) -> None:
-    async with request.app[POOL].transaction() as conn:
-        await write_source(conn, config.id, row, clock.now())
-    await request.app[CONFIGS].reload(config.id)
-
-
 async def _find(request: web.Request, config: WorkspaceConfig) -> SourceRow:
+    async with request.app[POOL].connection() as conn:
+        return await _find_with(conn, request, config)
+
+
+async def _find_with(conn: Connection, request: web.Request, config: WorkspaceConfig) -> SourceRow:
     text = request.match_info["sourceId"]
     found = find_uuid(text)
-    async with request.app[POOL].connection() as conn:
-        for row in await list_sources(conn, config.id):
-            if row.source.id == found:
-                return row
+    for row in await list_sources(conn, config.id):
+        if row.source.id == found:
+            return row
     raise Refused(refusals.entity_not_found("source", text))
 
 
@@ -175,25 +189,34 @@ def _check_properties(provider: str, properties: JsonObject) -> list[FieldError]
     if provider != "API":
         return []
     errors = [
-        FieldError(message="property is not defined", path=f"/properties/{name}")
+        FieldError(message="property is not defined", path=pointer_of(["properties", name]))
         for name in properties
         if name != "allowedIPs"
     ]
     allowed = properties.get("allowedIPs")
     if allowed is None:
         return errors
+    here = "/properties/allowedIPs"
     if isinstance(allowed, str):
-        allowed = [part.strip() for part in allowed.split(",") if part.strip()]
-    if not isinstance(allowed, list):
-        fault = FieldError(message="expected type string or array", path="/properties/allowedIPs")
-        return [*errors, fault]
-    for place, text in enumerate(allowed):
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except (ValueError, TypeError):
-            path = f"/properties/allowedIPs/{place}"
-            errors.append(FieldError(message="invalid format ipv4", path=path))
+        named = [(here, part.strip()) for part in allowed.split(",") if part.strip()]
+    elif isinstance(allowed, list):
+        named = [(f"{here}/{place}", text) for place, text in enumerate(allowed)]
+    else:
+        return [*errors, FieldError(message="expected type string or array", path=here)]
+    for path, text in named:
+        if not isinstance(text, str):
+            errors.append(FieldError(message="expected type string", path=path))
+        elif not _is_network(text):
+            errors.append(FieldError(message="invalid format ip", path=path))
     return errors
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(row: SourceRow, token: str | None = None) -> JsonObject:

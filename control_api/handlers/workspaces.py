@@ -9,6 +9,7 @@ from aiohttp import web
 
 from control_api.body import Shape
 from headwater import clock
+from headwater.auth import Caller
 from headwater.domain import refusal as refusals
 from headwater.domain.configuration import WorkspaceStatus
 from headwater.domain.ids import WorkspaceId, find_uuid
@@ -43,7 +44,7 @@ _NEW = Shape(
     {
         "name": {"type": "string", "minLength": 1, "maxLength": 255},
         "slug": {"type": "string"},
-        "groupPk": {"type": "integer", "minimum": 1},
+        "groupPk": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
         "shard": {"type": "string"},
     },
     ("name", "slug", "groupPk", "shard"),
@@ -82,6 +83,7 @@ def _shown(workspace: Workspace) -> JsonObject:
 async def list_all(request: web.Request) -> web.Response:
     """The workspaces that the token may see: an operator's are all."""
     caller = await authenticate(request)
+    await _refuse_disabled(request, caller)
     require_role(caller, CONFIG_READERS)
     page = page_parameters(request, default_size=20, max_page=50)
     group = None
@@ -117,7 +119,7 @@ async def create(request: web.Request) -> web.Response:
             workspace_id,
             name=body["name"],
             slug=body["slug"],
-            group_pk=body["groupPk"],
+            group_pk=int(body["groupPk"]),
             shard=body["shard"],
             now=clock.now(),
         )
@@ -129,10 +131,7 @@ async def read(request: web.Request) -> web.Response:
     caller = await authenticate(request)
     text = request.match_info["workspaceId"]
     workspace = await _find(request, text)
-    if caller.workspace_id not in {None, workspace.id} or (
-        workspace.status is WorkspaceStatus.DISABLED and not caller.is_operator
-    ):
-        raise Refused(refusals.workspace_not_found(text))
+    _refuse_foreign(caller, workspace, text)
     require_role(caller, CONFIG_READERS)
     return json_answer(_shown(workspace))
 
@@ -142,14 +141,29 @@ async def change_status(request: web.Request) -> web.Response:
     caller = await authenticate(request)
     text = request.match_info["workspaceId"]
     workspace = await _find(request, text)
-    if caller.workspace_id not in {None, workspace.id}:
-        raise Refused(refusals.workspace_not_found(text))
+    _refuse_foreign(caller, workspace, text)
     require_role(caller, OPERATORS)
     body = await _STATUS.read(request)
     async with request.app[POOL].transaction() as conn:
         await set_workspace_status(conn, workspace.id, WorkspaceStatus(body["status"]))
     await request.app[CONFIGS].reload(workspace.id)
     return json_answer({"status": body["status"]})
+
+
+def _refuse_foreign(caller: Caller, workspace: Workspace, text: str) -> None:
+    if caller.workspace_id not in {None, workspace.id} or (
+        workspace.status is WorkspaceStatus.DISABLED and not caller.is_operator
+    ):
+        raise Refused(refusals.workspace_not_found(text))
+
+
+async def _refuse_disabled(request: web.Request, caller: Caller) -> None:
+    """403 for whoever belongs to a disabled workspace, on routes that name none."""
+    if caller.workspace_id is None:
+        return
+    config = await request.app[CONFIGS].of(caller.workspace_id)
+    if config is None or config.status is WorkspaceStatus.DISABLED:
+        raise Refused(refusals.workspace_not_found(str(caller.workspace_id)))
 
 
 async def _find(request: web.Request, text: str) -> Workspace:
@@ -200,6 +214,7 @@ async def read_default_matching_policy(request: web.Request) -> web.Response:
 async def read_me(request: web.Request) -> web.Response:
     """Operation 109."""
     caller = await authenticate(request)
+    await _refuse_disabled(request, caller)
     groups: list[JsonObject] = []
     name: str | None = None
     surname = email = None

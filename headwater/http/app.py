@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-TRACING_ID = "tracing_id"
+TRACING_ID = web.RequestKey("tracing_id", str)
 
 _CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -71,25 +71,41 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
             return await _as_named_method(request)
         return await handler(request)
     except Refused as exc:
-        return error_answer(exc.refusal, request)
+        return _refused(exc.refusal, request, tracing_id)
     except (Unavailable, Contended) as exc:
         log.warning("unavailable", path=request.path, tracing_id=tracing_id, error=str(exc))
-        return error_answer(refusals.try_again_later(), request)
+        return _refused(refusals.try_again_later(), request, tracing_id)
     except web.HTTPMethodNotAllowed as exc:
-        answer = error_answer(refusals.method_not_supported(exc.method.upper()), request)
+        refusal = refusals.method_not_supported(exc.method.upper())
+        answer = _refused(refusal, request, tracing_id)
         answer.headers["Allow"] = ", ".join(sorted(exc.allowed_methods))
         return answer
     except web.HTTPNotFound:
-        return error_answer(refusals.route_not_found(), request)
+        return _refused(refusals.route_not_found(), request, tracing_id)
     except web.HTTPException as exc:
         if exc.status < 400:
             raise
         refusal = refusals.Refusal(status=exc.status, reason="http", message=exc.reason)
-        return error_answer(refusal, request)
+        return _refused(refusal, request, tracing_id)
     except Exception:
         logref = str(uuid.uuid4())
         log.exception("request failed", path=request.path, tracing_id=tracing_id, logref=logref)
         return error_answer(refusals.internal_error(), request, logref)
+
+
+def _refused(refusal: refusals.Refusal, request: web.Request, tracing_id: str) -> web.Response:
+    logref = str(uuid.uuid4())
+    log.info(
+        "refused",
+        status=refusal.status,
+        reason=refusal.reason,
+        method=request.method,
+        path=request.path,
+        tracing_id=tracing_id,
+        logref=logref,
+        client=request.headers.get("Contactlab-ClientId"),
+    )
+    return error_answer(refusal, request, logref)
 
 
 async def _as_named_method(request: web.Request) -> web.StreamResponse:

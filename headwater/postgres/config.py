@@ -303,6 +303,14 @@ async def _write_match_keys(
     )
 
 
+async def lock_configuration(conn: Connection, workspace_id: WorkspaceId) -> None:
+    """Let nobody else change this configuration until the transaction ends; raises its version.
+
+    For a change that keeps a part of what it read, as a source's token.
+    """
+    await conn.execute(SQL["raise_version"], workspace_id)
+
+
 async def write_source(
     conn: Connection, workspace_id: WorkspaceId, row: SourceRow, now: datetime
 ) -> None:

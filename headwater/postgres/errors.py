@@ -17,6 +17,7 @@ _OUTAGE = (
     asyncpg.InvalidCachedStatementError,
     asyncpg.ReadOnlySQLTransactionError,  # a failover left us on the old primary
     asyncpg.InternalClientError,
+    asyncpg.IdleInTransactionSessionTimeoutError,  # we were paused; the transaction is gone
     OSError,
     TimeoutError,
 )

@@ -28,7 +28,9 @@ class EventStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectionFilter:
-    """Which rejections are meant; None leaves a member out. `nodes` are those the caller may see."""
+    """Which rejections are meant; None leaves a member out. `nodes` are those the caller may see,
+    and a write that names no node is seen by `caller`, its writer.
+    """
 
     id: UUID | None = None
     entity_type: str | None = None
@@ -38,6 +40,7 @@ class RejectionFilter:
     received_to: datetime | None = None
     state: str | None = None
     nodes: frozenset[NodeId] | None = None
+    caller: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,7 @@ async def list_rejections(
         None if wanted.nodes is None else list(wanted.nodes),
         limit,
         skip,
+        wanted.caller,
     )
     kept = [
         KeptRejection(

@@ -22,7 +22,7 @@ FROM operations WHERE workspace_id = $1 AND id = $2 AND expires_at > now();
 
 -- name: list_rejections
 -- Newest first. $1 workspace, $2 id or null, $3 entity, $4 type, $5 reason, $6 from, $7 to, $8 state,
--- $9 nodes or null for all, $10 limit, $11 skip
+-- $9 nodes or null for all, $10 limit, $11 skip, $12 who asks: a write that names no node is its writer's
 SELECT id, entity_type, type, node_id, reason, message, errors::text AS errors, caller, state,
     received_at, envelope, payload, count(*) OVER () AS total
 FROM rejections
@@ -34,7 +34,7 @@ WHERE workspace_id = $1
     AND ($6::timestamptz IS NULL OR received_at >= $6)
     AND ($7::timestamptz IS NULL OR received_at <= $7)
     AND ($8::text IS NULL OR state = $8)
-    AND ($9::uuid[] IS NULL OR node_id IS NULL OR node_id = ANY ($9))
+    AND ($9::uuid[] IS NULL OR node_id = ANY ($9) OR (node_id IS NULL AND caller = $12))
 ORDER BY received_at DESC, id
 LIMIT $10 OFFSET $11;
 

@@ -46,6 +46,13 @@ class Pool:
                     max_size=self._max_size,
                     timeout=self._settings.acquire_seconds,
                     statement_cache_size=self._settings.statement_cache,
+                    # a process that is paused in a transaction must not keep its locks: the one that
+                    # took over its partitions waits for them
+                    server_settings={
+                        "idle_in_transaction_session_timeout": str(
+                            int(self._settings.idle_in_transaction_seconds * 1000)
+                        )
+                    },
                 )
             return self._pool
 

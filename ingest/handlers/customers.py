@@ -35,6 +35,7 @@ from ingest.write import (
     begin,
     customer_id_of,
     envelope_of,
+    forget_pending,
     identify,
     is_strict,
     item_error,
@@ -208,6 +209,7 @@ async def _create_one(
         if result is None:
             await remember_pending(writing, ids, batch_item)
             raise Refused(refusals.write_still_pending())
+        await forget_pending(writing, batch_item)
         if result.refusal is not None:
             raise Refused(result.refusal)
     except Refused as exc:

@@ -44,6 +44,10 @@ from ingest.write import (
 )
 
 NDJSON = "application/x-ndjson"
+KEY_SECONDS = 1.0
+MAX_CHECKED = 3
+"""Items of a keyed batch whose outcomes are asked for before it is accepted."""
+"""How long an event waits for what Postgres knows of its key; it doesn't need to."""
 
 
 async def record_event(request: web.Request) -> web.Response:
@@ -79,9 +83,9 @@ async def _check_key(
     if not ids.keyed:
         return
     try:
-        async with request.app[POOL].connection() as conn:
+        async with asyncio.timeout(KEY_SECONDS), request.app[POOL].connection() as conn:
             known = await find_fingerprint(conn, writing.config.id, ids.operation_id)
-    except Unavailable:
+    except (Unavailable, TimeoutError):
         return
     if known is not None and known != fingerprint:
         raise Refused(refusals.idempotency_key_reused())
@@ -110,8 +114,12 @@ async def record_events(request: web.Request) -> web.Response:
         else:
             results.append(None)
             good.append((place, command, verdict, ids))
-    if good and good[0][3].keyed and writing.idempotency_key is not None:
-        await _check_key(request, writing, good[0][3], good[0][1].envelope.fingerprint)
+    if writing.idempotency_key is not None and good:
+        # any item that was decided under the key tells, whichever were good then
+        for place in range(min(len(items), MAX_CHECKED)):
+            await _check_key(
+                request, writing, identify(writing, item=str(place)), writing.fingerprint
+            )
     if waits:
         await _wait_for_items(request, writing, good, results)
     else:

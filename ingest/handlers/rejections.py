@@ -142,7 +142,7 @@ async def _find(request: web.Request, caller: Caller, config: WorkspaceConfig) -
     rejection_id = find_uuid(text)
     kept: list[KeptRejection] = []
     if rejection_id is not None:
-        wanted = RejectionFilter(id=rejection_id, nodes=caller.readable)
+        wanted = RejectionFilter(id=rejection_id, nodes=caller.readable, caller=caller.name)
         async with request.app[POOL].connection() as conn:
             kept, _ = await list_rejections(conn, config.id, wanted, limit=1)
     if not kept:
@@ -165,6 +165,7 @@ def _filter(request: web.Request, caller: Caller) -> RejectionFilter:
         received_to=moment_parameter(request, "to"),
         state=state,
         nodes=caller.readable,
+        caller=caller.name,
     )
 
 
