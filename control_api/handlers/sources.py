@@ -197,6 +197,7 @@ def _check_properties(provider: str, properties: JsonObject) -> list[FieldError]
     if allowed is None:
         return errors
     here = "/properties/allowedIPs"
+    named: list[tuple[str, object]]
     if isinstance(allowed, str):
         named = [(here, part.strip()) for part in allowed.split(",") if part.strip()]
     elif isinstance(allowed, list):

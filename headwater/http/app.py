@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-TRACING_ID = web.RequestKey("tracing_id", str)
+TRACING_ID = "tracing_id"
 
 _CORS = {
     "Access-Control-Allow-Origin": "*",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import orjson
 from aiohttp import web
@@ -46,8 +47,12 @@ async def read_body(
                 raise Refused(refusals.payload_exceeds(limit_bytes))
             parts.append(chunk)
     except web.RequestPayloadError as exc:
+        # nothing behind the broken place can be read: answer, then close
+        request.content.feed_eof()
+        request.protocol.close()
         explanation = "the body can't be read: broken gzip stream or chunks"
-        raise Refused(refusals.malformed_json(explanation)) from exc
+        refusal = refusals.malformed_json(explanation)
+        raise Refused(replace(refusal, headers=(("Connection", "close"),))) from exc
     raw = b"".join(parts)
     # aiohttp unpacks what it knows; what it left packed is recognised by the magic number
     if coding == "gzip" and raw[:2] == b"\x1f\x8b":

@@ -10,6 +10,8 @@ import pytest
 from headwater.domain.configuration import Role
 from tests.http.configuration.conftest import Control
 
+pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
+
 PATH = "/hub/v1/workspaces"
 
 

@@ -1,0 +1,123 @@
+"""GET and POST /configuration/nodes/entries, and GET /configuration/nodes."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from headwater.domain.configuration import Role
+from tests.http.configuration.conftest import Control
+
+pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
+
+FORBIDDEN = "You don't have the necessary permissions for the resource"
+
+
+async def test_a_new_node_has_the_default_rule(control: Control) -> None:
+    made = await control.call("POST", "/nodes/entries", {"name": "shop"})
+    assert made.status == 201
+    assert made.body == {
+        "id": made.body["id"],
+        "name": "shop",
+        "description": None,
+        "imageUrl": None,
+        "uniqueCustomer": {"properties": ["externalId"], "caseSensitive": False},
+        "sourcePriority": [],
+        "mandatoryProperties": [],
+    }
+    listed = await control.call("GET", "/nodes/entries")
+    assert listed.body["elements"][-1] == made.body
+    assert listed.body["page"]["totalElements"] == 2
+
+
+async def test_all_members_are_kept(control: Control) -> None:
+    source = await control.source()
+    body = {
+        "name": "shop",
+        "description": "The shop",
+        "imageUrl": "https://example.com/i.png",
+        "uniqueCustomer": {"properties": ["base.contacts.email"], "caseSensitive": True},
+        "sourcePriority": [source["id"]],
+        "mandatoryProperties": ["base.lastName", "base.subscriptions"],
+    }
+    made = await control.call("POST", "/nodes/entries", body)
+    assert (made.status, made.body) == (201, {**body, "id": made.body["id"]})
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({}, [("required property is missing", "/name")]),
+        ({"name": 5}, [("expected type string", "/name")]),
+        ({"name": "a", "kind": 1}, [("property is not defined", "/kind")]),
+        (
+            {"name": "a", "uniqueCustomer": {"properties": ["externalId", "base.shoeSize"]}},
+            [("property is not defined", "/uniqueCustomer/properties/1")],
+        ),
+        (
+            {"name": "a", "mandatoryProperties": ["extended.card"]},
+            [("property is not defined", "/mandatoryProperties/0")],
+        ),
+        (
+            {"name": "a", "uniqueCustomer": {"properties": ["base.subscriptions"]}},
+            [("property is not defined", "/uniqueCustomer/properties/0")],
+        ),
+        (
+            {"name": "a", "sourcePriority": ["x", str(uuid.UUID(int=5))]},
+            [("unknown source", "/sourcePriority/0"), ("unknown source", "/sourcePriority/1")],
+        ),
+        ([], [("expected type object", "")]),
+    ],
+)
+async def test_a_body_that_is_not_valid(
+    control: Control, body: Any, errors: list[tuple[str, str]]
+) -> None:
+    answer = await control.call("POST", "/nodes/entries", body)
+    await control.refused(answer, 400, "source node is not valid", *errors)
+
+
+@pytest.mark.parametrize("path", ["/nodes", "/nodes/entries"])
+async def test_pages(control: Control, path: str) -> None:
+    for name in ("b", "c"):
+        await control.call("POST", "/nodes/entries", {"name": name})
+    last = await control.call("GET", path, params={"size": "2", "page": "1"})
+    assert [node["name"] for node in last.body["elements"]] == ["c"]
+    assert last.body["page"]["totalPages"] == 2
+    answer = await control.call("GET", path, params={"page": "51"})
+    assert (answer.status, answer.body["message"]) == (400, "invalid parameter page")
+
+
+async def test_nodes_of_a_type(control: Control) -> None:
+    entries = await control.call("GET", "/nodes", params={"nodeType": "ENTRY"})
+    (node,) = entries.body["elements"]
+    assert (node["id"], node["nodeType"]) == (control.node_id, "ENTRY")
+    assert set(node["properties"]) == {"uniqueCustomer", "mandatoryProperties"}
+    aggregates = await control.call("GET", "/nodes", params={"nodeType": "AGGREGATE"})
+    assert aggregates.body["elements"] == []
+    assert aggregates.body["page"]["totalUnfilteredElements"] == 1
+    answer = await control.call("GET", "/nodes", params={"nodeType": "VIEW"})
+    assert (answer.status, answer.body["message"]) == (400, "invalid parameter nodeType")
+
+
+async def test_a_source_sees_its_own_nodes_only(control: Control) -> None:
+    hidden = (await control.call("POST", "/nodes/entries", {"name": "hidden"})).body["id"]
+    source = control.acting_as((await control.source())["token"])
+    for path in ("/nodes", "/nodes/entries"):
+        listed = await source.call("GET", path)
+        assert [node["id"] for node in listed.body["elements"]] == [control.node_id]
+    answer = await source.call("GET", f"/nodes/entries/{hidden}")
+    await control.refused(answer, 404, f"node not found {hidden}")
+
+
+async def test_roles(control: Control) -> None:
+    source = control.acting_as((await control.source())["token"])
+    await control.refused(await source.call("POST", "/nodes/entries", {}), 403, FORBIDDEN)
+    guest = await control.user(Role.GUEST)
+    await control.refused(await guest.call("GET", "/nodes"), 403, FORBIDDEN)
+    await control.refused(await guest.call("GET", "/nodes/entries"), 403, FORBIDDEN)
+    nobody = control.acting_as("nobody")
+    for method, path in (("GET", "/nodes"), ("GET", "/nodes/entries"), ("POST", "/nodes/entries")):
+        answer = await nobody.call(method, path)
+        await control.refused(answer, 401, "The client is not authorized to access the API")
