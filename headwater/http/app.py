@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-TRACING_ID = "tracing_id"
+TRACING_ID = web.RequestKey("tracing_id", str)
 
 _CORS = {
     "Access-Control-Allow-Origin": "*",

@@ -14,13 +14,15 @@ from aiohttp import web
 from headwater import clock
 from headwater.auth import Authenticator
 from headwater.configuration import ConfigCache
-from headwater.errors import Unavailable
+from headwater.errors import Contended, Unavailable
 from headwater.http.keys import AUTH, CONFIGS, POOL, SETTINGS
 from headwater.postgres.config import ensure_operator
 from headwater.postgres.pool import Pool, open_pool
 from headwater.settings import Settings
 
 log = structlog.get_logger()
+
+RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +49,34 @@ async def open_shared(settings: Settings) -> AsyncIterator[SharedParts]:
     configs = ConfigCache(pool)
     stop = asyncio.Event()
     ticker = asyncio.create_task(configs.run(stop))
+    later: asyncio.Task[None] | None = None
     try:
-        if settings.operator_token is not None:
-            try:
-                async with pool.transaction() as conn:
-                    await ensure_operator(conn, settings.operator_token, clock.now())
-            except Unavailable as exc:
-                log.warning("postgres is away, the operator's token is not set", error=str(exc))
+        if settings.operator_token is not None and not await _set_operator(
+            pool, settings.operator_token
+        ):
+            # the front door serves without Postgres; the token is set when it is back
+            later = asyncio.create_task(_set_operator_later(pool, settings.operator_token))
         yield SharedParts(
             settings=settings, pool=pool, configs=configs, auth=Authenticator(pool, configs)
         )
     finally:
         stop.set()
+        if later is not None:
+            later.cancel()
         await ticker
         await pool.close()
+
+
+async def _set_operator(pool: Pool, token: str) -> bool:
+    try:
+        async with pool.transaction() as conn:
+            await ensure_operator(conn, token, clock.now())
+    except (Unavailable, Contended) as exc:
+        log.warning("the operator's token can't be set now", error=str(exc))
+        return False
+    return True
+
+
+async def _set_operator_later(pool: Pool, token: str) -> None:
+    while not await _set_operator(pool, token):  # noqa: ASYNC110  # nothing tells when Postgres is back
+        await asyncio.sleep(RETRY_SECONDS)

@@ -12,8 +12,6 @@ from headwater import clock
 from headwater.domain.configuration import Role
 from tests.http.configuration.conftest import Control
 
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
-
 EMAIL = {"properties": ["base.contacts.email"], "caseSensitive": False}
 
 

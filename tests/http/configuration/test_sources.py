@@ -11,8 +11,6 @@ import pytest
 from headwater.domain.configuration import Role
 from tests.http.configuration.conftest import Control
 
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
-
 INVALID = "source source is not valid"
 UNAUTHORIZED = "The client is not authorized to access the API"
 FORBIDDEN = "You don't have the necessary permissions for the resource"

@@ -10,8 +10,6 @@ import pytest
 from headwater.domain.configuration import Role
 from tests.http.configuration.conftest import Control
 
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
-
 FORBIDDEN = "You don't have the necessary permissions for the resource"
 
 
