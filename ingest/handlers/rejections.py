@@ -12,7 +12,7 @@ from headwater.auth import Caller
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import Command, RecordEvent
 from headwater.domain.configuration import WorkspaceConfig
-from headwater.domain.ids import RejectionId, find_uuid
+from headwater.domain.ids import NodeId, RejectionId, find_uuid
 from headwater.domain.json import JsonObject
 from headwater.domain.moment import format_datetime
 from headwater.errors import Refused
@@ -59,7 +59,7 @@ async def list_rejected(request: web.Request) -> web.Response:
 async def read_rejected(request: web.Request) -> web.Response:
     """One kept refusal."""
     caller, config = await enter(request)
-    rejection = await _find(request, caller, config)
+    rejection = await _find(request, caller, config, caller.readable)
     require_role(caller, READERS)
     return json_answer(_shown(rejection))
 
@@ -67,7 +67,7 @@ async def read_rejected(request: web.Request) -> web.Response:
 async def replay_one(request: web.Request) -> web.Response:
     """Put a rejected write into the pipeline again, under its first id."""
     caller, config = await enter(request, write=True)
-    rejection = await _find(request, caller, config)
+    rejection = await _find(request, caller, config, caller.writable)
     require_role(caller, WRITERS)
     return await _replay(request, config, [rejection])
 
@@ -76,7 +76,7 @@ async def replay_many(request: web.Request) -> web.Response:
     """As `replay_one`, for all open ones that the filters match."""
     caller, config = await enter(request, write=True)
     require_role(caller, WRITERS)
-    wanted = _filter(request, caller)
+    wanted = replace(_filter(request, caller), nodes=caller.writable)
     if wanted.state is None:
         wanted = replace(wanted, state="OPEN")
     async with request.app[POOL].connection() as conn:
@@ -87,7 +87,7 @@ async def replay_many(request: web.Request) -> web.Response:
 async def discard(request: web.Request) -> web.Response:
     """Give a rejected write up."""
     caller, config = await enter(request, write=True)
-    rejection = await _find(request, caller, config)
+    rejection = await _find(request, caller, config, caller.writable)
     require_role(caller, WRITERS)
     async with request.app[POOL].connection() as conn:
         await discard_rejection(conn, config.id, rejection.id)
@@ -137,12 +137,17 @@ def _topic_and_key(
     return CUSTOMERS, key_of_customer(config.id, entity)
 
 
-async def _find(request: web.Request, caller: Caller, config: WorkspaceConfig) -> KeptRejection:
+async def _find(
+    request: web.Request,
+    caller: Caller,
+    config: WorkspaceConfig,
+    nodes: frozenset[NodeId] | None,
+) -> KeptRejection:
     text = request.match_info["id"]
     rejection_id = find_uuid(text)
     kept: list[KeptRejection] = []
     if rejection_id is not None:
-        wanted = RejectionFilter(id=rejection_id, nodes=caller.readable, caller=caller.name)
+        wanted = RejectionFilter(id=rejection_id, nodes=nodes, caller=caller.name)
         async with request.app[POOL].connection() as conn:
             kept, _ = await list_rejections(conn, config.id, wanted, limit=1)
     if not kept:
