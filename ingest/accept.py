@@ -72,11 +72,6 @@ class Acceptor:
         if self._producer is not None:
             await self._producer.stop()
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether Kafka took the last write."""
-        return self._producer is not None
-
     async def accept(self, command: Command, topic: str, key: bytes) -> None:
         """Return once Kafka has the command; a client that goes away meanwhile changes nothing.
 

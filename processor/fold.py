@@ -31,7 +31,7 @@ from headwater.domain.customer import StoredCustomer, compact_size
 from headwater.domain.event import render_event
 from headwater.domain.ids import CustomerId, NodeId
 from headwater.domain.json import JsonObject
-from headwater.domain.matching import match_key, missing_properties
+from headwater.domain.matching import emptied_by_patch, match_key, missing_properties
 from headwater.domain.merge import Mode, check_merged, merge
 from headwater.domain.moment import parse_datetime
 from headwater.domain.outcome import Applied, Outcome, Rejected
@@ -217,11 +217,10 @@ class _Folding:
     def _check_merged(
         self, document: JsonObject, before: JsonObject, node: Node, mode: Mode
     ) -> Refusal | None:
-        errors = missing_properties(document, node, whole=True)
-        if mode in {Mode.PATCH, Mode.PATCH_STRICT, Mode.POST}:
-            # only what this write empties: a rule that came later asks nothing of a PATCH
-            already = {error.path for error in missing_properties(before, node, whole=True)}
-            errors = tuple(error for error in errors if error.path not in already)
+        if mode in {Mode.PUT, Mode.PUT_STRICT}:
+            errors = missing_properties(document, node, whole=True)
+        else:  # only what this write empties: a rule that came later asks nothing of it
+            errors = emptied_by_patch(before, document, node)
         if errors:
             return refusals.customer_not_valid(*errors)
         return _check_document(document) or _check_size(document)

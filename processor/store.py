@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -179,8 +179,3 @@ def _attached(event: AnonymousEvent, customer_id: CustomerId, now: datetime) -> 
         updated_at=now,
         document=orjson.dumps(document).decode(),
     )
-
-
-def changed_versions(stored: Sequence[Stored]) -> dict[tuple[UUID, int], str]:
-    """All documents that the batch wrote, by (entity id, version)."""
-    return {key: text for part in stored for key, text in part.documents.items()}

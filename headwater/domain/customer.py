@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from headwater.domain.ids import CustomerId, NodeId
 from headwater.domain.json import JsonObject, JsonValue
+from headwater.domain.moment import format_datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +32,6 @@ class StoredCustomer:
     registered_by: str
     updated_by: str
     document: JsonObject
-
-
-def format_datetime(moment: datetime) -> str:
-    """An aware time as the wire has it: `YYYY-MM-DDTHH:MM:SS.mmm+0000`, in UTC (contacthub 2.7)."""
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text[:-6] + "+0000"
-
-
-def parse_datetime(text: str) -> datetime:
-    """The aware UTC time of a normalised date-time; the inverse of `format_datetime`."""
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def compact_size(document: JsonObject) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from headwater.domain.customer import format_datetime
 from headwater.domain.ids import CustomerId, EventId, NodeId
 from headwater.domain.json import JsonObject
+from headwater.domain.moment import format_datetime
 
 
 def render_event(

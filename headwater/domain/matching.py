@@ -36,11 +36,6 @@ def match_key(document: JsonObject, rule: UniqueRule) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def external_id_of(document: JsonObject) -> str | None:
-    """The external id; None if there is none or it is empty."""
-    return document.get("externalId") or None
-
-
 def missing_properties(document: JsonObject, node: Node, *, whole: bool) -> tuple[FieldError, ...]:
     """One error per unique and per mandatory property of the node that has no value.
 

@@ -22,15 +22,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headwater.domain.customer import compact_size
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.refusal import FieldError
 
 _ID_COLLECTIONS = frozenset({"educations", "likes", "jobs", "subscriptions"})
 _SCALARS = ("externalId", "extra")
-
-writable_size = compact_size
-"""Bytes of a merged customer that count against the limit (customer-model 5.7)."""
 
 
 class Mode(StrEnum):

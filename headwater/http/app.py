@@ -23,7 +23,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 TRACING_ID = web.RequestKey("tracing_id", str)
 
-_CORS = {
+CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "X-Tracing-ID, Retry-After, Location, Preference-Applied",
 }
@@ -61,7 +61,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         answer = await _answer(request, handler, tracing_id)
     if not answer.prepared:
         answer.headers["X-Tracing-ID"] = tracing_id
-        answer.headers.update(_CORS)
+        answer.headers.update(CORS)
     return answer
 
 

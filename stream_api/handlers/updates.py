@@ -18,7 +18,7 @@ from headwater.domain import refusal as refusals
 from headwater.domain.ids import FeedOffset, WorkspaceId
 from headwater.errors import Contended, Refused, Unavailable
 from headwater.http.answer import json_answer
-from headwater.http.app import TRACING_ID
+from headwater.http.app import CORS, TRACING_ID
 from headwater.http.caller import FOLLOWERS
 from headwater.http.keys import POOL
 from headwater.http.parameters import integer_parameter
@@ -274,8 +274,7 @@ async def _begin(request: web.Request, content_type: str) -> web.StreamResponse:
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",  # a proxy in between must not collect the events
             "X-Tracing-ID": request[TRACING_ID],
-            "Access-Control-Allow-Origin": "*",
-            "Access-Control-Expose-Headers": "X-Tracing-ID, Retry-After, Location, Preference-Applied",
+            **CORS,
         }
     )
     await answer.prepare(request)

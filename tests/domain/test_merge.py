@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.domain.customer import StoredCustomer, compact_size, format_datetime, render
+from headwater.domain.customer import StoredCustomer, compact_size, render
 from headwater.domain.ids import CustomerId, NodeId
 from headwater.domain.json import JsonObject
 from headwater.domain.merge import Mode, check_merged, merge
+from headwater.domain.moment import format_datetime
 
 NEWS: JsonObject = {"id": "n", "subscribed": True, "name": "News"}
 OTHER: JsonObject = {"id": "m", "subscribed": True}
