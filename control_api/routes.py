@@ -14,10 +14,10 @@ _SOURCE = f"{_CONF}/sources/{{sourceId}}"
 
 ROUTES: list[web.RouteDef] = [
     web.get(f"{_BASE}/me", workspaces.read_me, allow_head=False),
-    web.get(f"{_BASE}/workspaces", workspaces.list_all, allow_head=False),
-    web.post(f"{_BASE}/workspaces", workspaces.create),
-    web.get(_WS, workspaces.read, allow_head=False),
-    web.put(f"{_WS}/status", workspaces.change_status),
+    web.get(f"{_BASE}/workspaces", workspaces.list_workspaces, allow_head=False),
+    web.post(f"{_BASE}/workspaces", workspaces.create_workspace),
+    web.get(_WS, workspaces.read_workspace, allow_head=False),
+    web.put(f"{_WS}/status", workspaces.change_workspace_status),
     web.get(_CONF, workspaces.read_configuration, allow_head=False),
     web.put(_CONF, workspaces.change_configuration),
     web.get(
@@ -30,10 +30,10 @@ ROUTES: list[web.RouteDef] = [
     web.post(_ENTRY, nodes.create_entry_node),
     web.get(f"{_ENTRY}/{{nodeId}}", nodes.read_entry_node, allow_head=False),
     web.put(f"{_ENTRY}/{{nodeId}}", nodes.change_entry_node),
-    web.get(f"{_CONF}/sources", sources.list_all, allow_head=False),
-    web.post(f"{_CONF}/sources", sources.create),
-    web.get(_SOURCE, sources.read, allow_head=False),
-    web.put(_SOURCE, sources.change),
-    web.delete(_SOURCE, sources.delete),
-    web.post(f"{_SOURCE}/refresh-token", sources.refresh_token),
+    web.get(f"{_CONF}/sources", sources.list_sources, allow_head=False),
+    web.post(f"{_CONF}/sources", sources.create_source),
+    web.get(_SOURCE, sources.read_source, allow_head=False),
+    web.put(_SOURCE, sources.change_source),
+    web.delete(_SOURCE, sources.delete_source),
+    web.post(f"{_SOURCE}/refresh-token", sources.refresh_source_token),
 ]

@@ -25,11 +25,10 @@ from headwater.http.answer import empty_answer, json_answer
 from headwater.http.caller import CONFIG_READERS, CONFIG_WRITERS, enter, require_role
 from headwater.http.keys import CONFIGS, POOL
 from headwater.http.parameters import Page, page_object
+from headwater.postgres import config as stored
 from headwater.postgres.config import (
     SourceRow,
-    delete_source,
     hash_token,
-    list_sources,
     lock_configuration,
     new_token,
     write_source,
@@ -52,12 +51,12 @@ _NEW = Shape("source", _MEMBERS, ("provider", "name", "nodes"))
 _CHANGED = Shape("source", _MEMBERS, ("id", "provider", "name", "nodes"))
 
 
-async def list_all(request: web.Request) -> web.Response:
+async def list_sources(request: web.Request) -> web.Response:
     """All sources, in one page."""
     caller, config = await enter(request)
     require_role(caller, CONFIG_READERS)
     async with request.app[POOL].connection() as conn:
-        rows = await list_sources(conn, config.id)
+        rows = await stored.list_sources(conn, config.id)
     page = Page(number=0, size=max(50, len(rows)))
     return json_answer(
         {
@@ -67,7 +66,7 @@ async def list_all(request: web.Request) -> web.Response:
     )
 
 
-async def create(request: web.Request) -> web.Response:
+async def create_source(request: web.Request) -> web.Response:
     """A new source; its token is in this answer only."""
     caller, config = await enter(request, write=True)
     require_role(caller, CONFIG_WRITERS)
@@ -83,7 +82,7 @@ async def create(request: web.Request) -> web.Response:
     return json_answer(_shown(row, token), status=201)
 
 
-async def read(request: web.Request) -> web.Response:
+async def read_source(request: web.Request) -> web.Response:
     """One source."""
     caller, config = await enter(request)
     row = await _find(request, config)
@@ -91,7 +90,7 @@ async def read(request: web.Request) -> web.Response:
     return json_answer(_shown(row))
 
 
-async def change(request: web.Request) -> web.Response:
+async def change_source(request: web.Request) -> web.Response:
     """Replace a source's configuration; the token stays."""
     caller, config = await enter(request, write=True)
     before = await _find(request, config)
@@ -113,7 +112,7 @@ async def change(request: web.Request) -> web.Response:
     return json_answer(_shown(row))
 
 
-async def refresh_token(request: web.Request) -> web.Response:
+async def refresh_source_token(request: web.Request) -> web.Response:
     """A new token; the old one is dead here at once and everywhere within a second."""
     caller, config = await enter(request, write=True)
     await _find(request, config)
@@ -128,13 +127,13 @@ async def refresh_token(request: web.Request) -> web.Response:
     return json_answer(_shown(row, token))
 
 
-async def delete(request: web.Request) -> web.Response:
+async def delete_source(request: web.Request) -> web.Response:
     """The token dies; documents go on naming the id."""
     caller, config = await enter(request, write=True)
     row = await _find(request, config)
     require_role(caller, CONFIG_WRITERS)
     async with request.app[POOL].transaction() as conn:
-        await delete_source(conn, config.id, row.source.id)
+        await stored.delete_source(conn, config.id, row.source.id)
     await request.app[CONFIGS].reload(config.id)
     return empty_answer()
 
@@ -147,7 +146,7 @@ async def _find(request: web.Request, config: WorkspaceConfig) -> SourceRow:
 async def _find_with(conn: Connection, request: web.Request, config: WorkspaceConfig) -> SourceRow:
     text = request.match_info["sourceId"]
     found = find_uuid(text)
-    for row in await list_sources(conn, config.id):
+    for row in await stored.list_sources(conn, config.id):
         if row.source.id == found:
             return row
     raise Refused(refusals.entity_not_found("source", text))

@@ -27,10 +27,9 @@ from headwater.http.caller import (
 )
 from headwater.http.keys import CONFIGS, POOL
 from headwater.http.parameters import integer_parameter, page_object, page_parameters
+from headwater.postgres import config as stored
 from headwater.postgres.config import (
     Workspace,
-    create_workspace,
-    list_workspaces,
     read_user,
     read_workspace_configuration,
     set_workspace_configuration,
@@ -80,7 +79,7 @@ def _shown(workspace: Workspace) -> JsonObject:
     }
 
 
-async def list_all(request: web.Request) -> web.Response:
+async def list_workspaces(request: web.Request) -> web.Response:
     """The workspaces that the token may see: an operator's are all."""
     caller = await authenticate(request)
     await _refuse_disabled(request, caller)
@@ -91,8 +90,10 @@ async def list_all(request: web.Request) -> web.Response:
         group = integer_parameter(request, "groupPk", 0, 1, 2**63 - 1)
     name = request.query.get("name")
     async with request.app[POOL].connection() as conn:
-        found = await list_workspaces(conn, name=name, group_pk=group, only=caller.workspace_id)
-        everything = await list_workspaces(conn, only=caller.workspace_id)
+        found = await stored.list_workspaces(
+            conn, name=name, group_pk=group, only=caller.workspace_id
+        )
+        everything = await stored.list_workspaces(conn, only=caller.workspace_id)
     start = page.number * page.size
     return json_answer(
         {
@@ -102,7 +103,7 @@ async def list_all(request: web.Request) -> web.Response:
     )
 
 
-async def create(request: web.Request) -> web.Response:
+async def create_workspace(request: web.Request) -> web.Response:
     """A new workspace, ENABLED, with default configuration."""
     caller = await authenticate(request)
     require_role(caller, OPERATORS)
@@ -114,7 +115,7 @@ async def create(request: web.Request) -> web.Response:
         raise Refused(_NEW.refuse(FieldError(message="value not in enum", path="/shard")))
     workspace_id = WorkspaceId(uuid.uuid4())
     async with request.app[POOL].transaction() as conn:
-        await create_workspace(
+        await stored.create_workspace(
             conn,
             workspace_id,
             name=body["name"],
@@ -126,7 +127,7 @@ async def create(request: web.Request) -> web.Response:
     return json_answer(_shown(await _find(request, str(workspace_id))), status=201)
 
 
-async def read(request: web.Request) -> web.Response:
+async def read_workspace(request: web.Request) -> web.Response:
     """One workspace; an operator sees disabled ones too."""
     caller = await authenticate(request)
     text = request.match_info["workspaceId"]
@@ -136,7 +137,7 @@ async def read(request: web.Request) -> web.Response:
     return json_answer(_shown(workspace))
 
 
-async def change_status(request: web.Request) -> web.Response:
+async def change_workspace_status(request: web.Request) -> web.Response:
     """ENABLED, SUSPENDED (reads only) or DISABLED."""
     caller = await authenticate(request)
     text = request.match_info["workspaceId"]
@@ -171,7 +172,7 @@ async def _find(request: web.Request, text: str) -> Workspace:
     workspaces: list[Workspace] = []
     if found is not None:
         async with request.app[POOL].connection() as conn:
-            workspaces = await list_workspaces(conn, only=WorkspaceId(found))
+            workspaces = await stored.list_workspaces(conn, only=WorkspaceId(found))
     if not workspaces:
         raise Refused(refusals.workspace_not_found(text))
     return workspaces[0]
@@ -227,7 +228,7 @@ async def read_me(request: web.Request) -> web.Response:
     if caller.workspace_id is not None:
         config = await request.app[CONFIGS].of(caller.workspace_id)
         async with request.app[POOL].connection() as conn:
-            (workspace,) = await list_workspaces(conn, only=caller.workspace_id)
+            (workspace,) = await stored.list_workspaces(conn, only=caller.workspace_id)
         if config is not None:
             if caller.user_id is None:
                 name = next(s.name for k, s in config.sources.items() if str(k) == caller.name)
