@@ -5,16 +5,23 @@ Driver exceptions are translated here: whatever may be tried again is `Unavailab
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 
 from headwater.errors import Unavailable
 from headwater.settings import KafkaSettings
 from headwater.topics import CUSTOMERS, EVENTS, PENDING, RESULTS
+
+ABANDON_SECONDS = 2.0
+"""How long a producer that is given up may take to end its requests."""
 
 
 @contextmanager
@@ -49,6 +56,44 @@ async def open_producer(settings: KafkaSettings) -> AIOKafkaProducer:
             await producer.stop()
             raise
     return producer
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """End a producer at once, with all that it holds: `stop` would try to deliver it for ever.
+
+    Who waits for its batches gets a `KafkaError`. What was written to the broker's connection may arrive.
+    """
+    # aiokafka has no public way: an idempotent producer retries until it succeeds
+    sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
+    producer._closed = True  # noqa: SLF001
+    accumulator._closed = True  # noqa: SLF001
+    accumulator.fail_all(KafkaTimeoutError())
+    accumulator._batches.clear()  # noqa: SLF001
+    running = sender.sender_task
+    if running is not None:
+        running.remove_done_callback(sender._fail_all)  # noqa: SLF001
+        running.cancel()
+    for connection in list(producer.client._conns.values()):  # noqa: SLF001
+        _cut(connection)
+    await producer.client.close()
+    if running is not None:
+        done, _ = await asyncio.wait([running], timeout=ABANDON_SECONDS)
+        for task in done:
+            if not task.cancelled():
+                # a request that was cut puts its batch back, where it is no longer known
+                task.exception()
+        # a connection that was being opened meanwhile
+        await producer.client.close()
+
+
+def _cut(connection: Any) -> None:
+    """Drop what is not sent yet: closing would first flush it to a broker that may sleep."""
+    writer = connection._writer  # noqa: SLF001
+    if writer is None:
+        return
+    at_once = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    writer.transport.abort()
 
 
 def build_consumer(settings: KafkaSettings, **options: object) -> AIOKafkaConsumer:

@@ -79,12 +79,14 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
-    """`instance` names the process; a hash of it picks the partition of its results."""
+    """`instance` names the process; a hash of it picks the partition of its results. `waiting_bytes` bounds
+    what may wait for Kafka at once.
+    """
 
     instance: str = ""
     produce_seconds: float = 5.0
     wait_seconds: float = 10.0
-    bulk_in_flight: int = 4
+    waiting_bytes: int = 32 * 1024 * 1024
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -93,7 +95,7 @@ class IngestSettings:
             or f"{socket.gethostname()}-{os.getpid()}",
             produce_seconds=_number(environ, "HEADWATER_INGEST_PRODUCE_SECONDS", 5.0),
             wait_seconds=_number(environ, "HEADWATER_INGEST_WAIT_SECONDS", 10.0),
-            bulk_in_flight=_integer(environ, "HEADWATER_INGEST_BULK_IN_FLIGHT", 4),
+            waiting_bytes=_integer(environ, "HEADWATER_INGEST_WAITING_BYTES", 32 * 1024 * 1024),
         )
 
 

@@ -1,12 +1,26 @@
-"""Putting commands into Kafka: 2xx only after the broker's acknowledgement. Source: invariant 1."""
+"""Putting commands into Kafka: 2xx only after the broker's acknowledgement. Source: invariant 1.
+
+Each partition has a lane (`lane.py`), and at most one batch of a lane is at the producer: whatever arrives
+meanwhile becomes the next batch. So the client library holds little, and the deadline is ours: aiokafka's
+idempotent producer itself never gives a record up.
+
+What happens to a write that Kafka can't take:
+
+- it waits in its lane for `produce_seconds`, then it is answered 503 and forgotten: never sent;
+- beyond `waiting_bytes`, and when Kafka has been away for longer than `produce_seconds`, it is answered 503 at
+  once;
+- if it was in the one batch under way it may arrive although its answer was 503. After `produce_seconds` the
+  producer is abandoned with all that it holds, so that nothing is sent much later; bytes that are already on
+  their way to a broker that sleeps can't be called back. An `Idempotency-Key` makes the client's
+  retry safe.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -22,13 +36,12 @@ from aiokafka.errors import (
 from headwater import wire
 from headwater.domain.commands import Command
 from headwater.errors import Unavailable
-from headwater.kafka import open_producer
+from headwater.kafka import abandon, open_producer
 from headwater.settings import IngestSettings, KafkaSettings
 from headwater.topics import CUSTOMERS, EVENTS, PENDING, partition_for
+from ingest.lane import Lane, Parcel, Record, Ticket
 
 log = structlog.get_logger()
-
-Returned = TypeVar("Returned")
 
 FATAL = (
     OutOfOrderSequenceNumber,
@@ -39,23 +52,26 @@ FATAL = (
 )
 """After these a producer never works again; all else is about one record or one moment."""
 
-MAX_SENDS = 480
-"""Sends that may wait at once: beyond that every full batch wakes too many of them."""
+SWEEP_SECONDS = 0.1
+RETRY_SECONDS = 0.25
 
 
 class Acceptor:
-    """The producer of a process, made again when it can't go on."""
+    """The producer of a process, made again when it can't go on, and what waits for it."""
 
     def __init__(self, kafka: KafkaSettings, settings: IngestSettings) -> None:
         self._kafka = kafka
-        self._settings = settings
+        self._produce_seconds = settings.produce_seconds
+        self._limit_bytes = settings.waiting_bytes
         self._producer: AIOKafkaProducer | None = None
+        self._connected = asyncio.Event()
+        self._away_since: float | None = None
         self._partitions: dict[str, int] = {}
-        self._locks: dict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._bulk = asyncio.Semaphore(settings.bulk_in_flight)
-        self._sends = asyncio.Semaphore(MAX_SENDS)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._making = asyncio.Lock()
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._waiting_bytes = 0
+        self._background: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._clock = asyncio.get_running_loop().time
 
     async def start(self) -> None:
         """Connect.
@@ -63,123 +79,161 @@ class Acceptor:
         Raises:
             Unavailable: Kafka is away.
         """
-        await self._made()
+        await self._connect()
+        self._sweeper = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:
-        """Flush what is under way, then close."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._settings.produce_seconds)
-        if self._producer is not None:
-            await self._producer.stop()
+        """Send what waits (within its deadlines), then close."""
+        pumps = [lane.pump for lane in self._lanes.values() if lane.pump is not None]
+        if pumps:
+            await asyncio.wait(pumps, timeout=self._produce_seconds)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            if any(lane.handed_at is not None for lane in self._lanes.values()):
+                await abandon(producer)
+            else:
+                await producer.stop()
+        for task in [*self._background, *pumps]:
+            task.cancel()
 
     async def accept(self, command: Command, topic: str, key: bytes) -> None:
         """Return once Kafka has the command; a client that goes away meanwhile changes nothing.
 
         Raises:
-            Unavailable: Kafka can't take it in time. It may get there all the same.
+            Unavailable: Kafka can't take it in time. If it was under way it may get there all the same.
         """
-        headers, value = wire.encode(command)
-        await self._shielded(self._send(topic, key, headers, value))
-
-    async def accept_many(self, commands: Sequence[tuple[Command, bytes]], topic: str) -> None:
-        """As `accept`, for (command, key) pairs that belong together."""
-        await self._shielded(self._send_many(commands, topic))
+        await self._accept_record(topic, key, wire.encode(command))
 
     async def announce(self, raw: bytes) -> None:
         """Tell the other processes of a pending write."""
-        await self._shielded(self._send(PENDING, b"", [], raw))
+        await self._accept_record(PENDING, b"", ([], raw))
 
-    async def _shielded(self, work: Coroutine[Any, Any, Returned]) -> Returned:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+    async def _accept_record(self, topic: str, key: bytes, record: Record) -> None:
+        ticket = Ticket(1)
+        parcel = Parcel((record,), ticket, self._clock() + self._produce_seconds)
+        self._reserve(parcel.size)
+        self._enqueue(topic, partition_for(key, self._partitions[topic]), parcel)
+        await ticket.done
+
+    async def accept_many(self, commands: Sequence[tuple[Command, bytes]], topic: str) -> None:
+        """As `accept`, for (command, key) pairs that belong together."""
+        count = self._partitions[topic]
+        shares: dict[int, list[Record]] = defaultdict(list)
+        for command, key in commands:
+            shares[partition_for(key, count)].append(wire.encode(command))
+        ticket = Ticket(len(shares))
+        deadline = self._clock() + self._produce_seconds
+        parcels = [(place, Parcel(share, ticket, deadline)) for place, share in shares.items()]
+        self._reserve(sum(parcel.size for _, parcel in parcels))
+        for partition, parcel in parcels:
+            self._enqueue(topic, partition, parcel)
+        if parcels:
+            await ticket.done
+
+    def _reserve(self, size_bytes: int) -> None:
+        if self._waiting_bytes and self._waiting_bytes + size_bytes > self._limit_bytes:
+            raise Unavailable(f"{self._waiting_bytes} bytes wait for Kafka already")
+        away = self._away_since
+        if away is not None and self._clock() - away > self._produce_seconds:
+            raise Unavailable("Kafka is away")
+        self._waiting_bytes += size_bytes
+
+    def _enqueue(self, topic: str, partition: int, parcel: Parcel) -> None:
+        lane = self._lanes.get((topic, partition))
+        if lane is None:
+            lane = self._lanes[topic, partition] = Lane(topic, partition)
+        lane.queue.append(parcel)
+        if lane.pump is None:
+            lane.pump = asyncio.create_task(self._pump(lane))
+            lane.pump.add_done_callback(_report)
+
+    async def _pump(self, lane: Lane) -> None:
+        """Hand the lane's parcels to the producer, one batch at a time, until none is left."""
         try:
-            async with asyncio.timeout(self._settings.produce_seconds):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            raise Unavailable("Kafka does not acknowledge in time") from None
+            while lane.queue:
+                await self._connected.wait()
+                if self._producer is not None:
+                    await self._send(lane, self._producer)
+        finally:
+            lane.pump = None
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.debug("a record was not acknowledged", error=repr(task.exception()))
-
-    async def _send(
-        self, topic: str, key: bytes, headers: list[tuple[str, bytes]], value: bytes
-    ) -> None:
-        async with self._sends:
-            producer = await self._made()
-            partition = partition_for(key, self._partitions[topic])
-            try:
-                acknowledged = await producer.send(
-                    topic, value=value, headers=headers, partition=partition
-                )
-                await acknowledged
-            except KafkaError as exc:
-                await self._failed(producer, exc)
-                raise Unavailable(f"Kafka: {exc!r}") from exc
-
-    async def _send_many(self, commands: Sequence[tuple[Command, bytes]], topic: str) -> None:
-        async with self._bulk:
-            producer = await self._made()
-            shares: dict[int, list[Command]] = defaultdict(list)
-            for command, key in commands:
-                shares[partition_for(key, self._partitions[topic])].append(command)
-            try:
-                waiting = [
-                    acknowledged
-                    for partition, share in shares.items()
-                    for acknowledged in await self._send_share(producer, topic, partition, share)
-                ]
-                await asyncio.gather(*waiting)
-            except KafkaError as exc:
-                await self._failed(producer, exc)
-                raise Unavailable(f"Kafka: {exc!r}") from exc
-
-    async def _send_share(
-        self, producer: AIOKafkaProducer, topic: str, partition: int, share: list[Command]
-    ) -> list[asyncio.Future[Any]]:
-        # one caller at a time per partition: in aiokafka 0.14 those that merely wait fail after 0.9 s
-        async with self._locks[topic, partition]:
-            acknowledged = []
-            builder = producer.create_batch()
-            written_at = int(time.time() * 1000)
-            for command in share:
-                headers, value = wire.encode(command)
-                full = builder.append(key=None, value=value, timestamp=written_at, headers=headers)
-                if full is None:
-                    acknowledged.append(
-                        await producer.send_batch(builder, topic, partition=partition)
-                    )
-                    builder = producer.create_batch()
-                    builder.append(key=None, value=value, timestamp=written_at, headers=headers)
-            acknowledged.append(await producer.send_batch(builder, topic, partition=partition))
-            return acknowledged
-
-    async def _made(self) -> AIOKafkaProducer:
-        current = self._producer
-        if current is not None:
-            return current
-        async with self._making:
-            current = self._producer
-            if current is not None:
-                return current
-            made = await open_producer(self._kafka)
-            try:
-                for topic in (CUSTOMERS, EVENTS, PENDING):
-                    self._partitions[topic] = len(await made.partitions_for(topic))
-            except KafkaError as exc:
-                await made.stop()
-                raise Unavailable(f"Kafka: {exc!r}") from exc
-            self._producer = made
-            return made
-
-    async def _failed(self, producer: AIOKafkaProducer, exc: KafkaError) -> None:
-        """An idempotent producer whose sequence broke never recovers: drop it and make another."""
-        if self._producer != producer or not isinstance(exc, FATAL):
+    async def _send(self, lane: Lane, producer: AIOKafkaProducer) -> None:
+        batch = producer.create_batch()
+        self._waiting_bytes -= lane.fill(batch, time.time_ns() // 1_000_000)
+        if not batch.record_count():
             return
+        lane.handed_at = self._clock()
+        try:
+            sent = await producer.send_batch(batch, lane.topic, partition=lane.partition)
+            await sent
+        except KafkaError as exc:
+            self._waiting_bytes -= lane.crash(f"Kafka: {exc!r}")
+            if isinstance(exc, FATAL):
+                # an idempotent producer whose sequence broke never recovers
+                self._drop(producer, repr(exc))
+        else:
+            self._waiting_bytes -= lane.land()
+        finally:
+            lane.handed_at = None
+            if lane.flying:  # cancelled, or a bug: nobody may wait for ever
+                self._waiting_bytes -= lane.crash("the front door is closing")
+
+    async def _sweep(self) -> None:
+        """Keep the deadlines. One ticker for all, as a timer for each write costs as much as its ids."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            if not self._waiting_bytes:
+                continue
+            now = self._clock()
+            overdue = False
+            for lane in self._lanes.values():
+                self._waiting_bytes -= lane.expire(now)
+                overdue |= (
+                    lane.handed_at is not None and lane.handed_at + self._produce_seconds <= now
+                )
+            if overdue and self._producer is not None:
+                self._drop(self._producer, f"no acknowledgement for {self._produce_seconds} s")
+
+    def _drop(self, producer: AIOKafkaProducer, reason: str) -> None:
+        """Give a producer up with all that it holds, and make another."""
+        if self._producer is not producer:
+            return
+        log.warning("the producer can't go on, making another", reason=reason)
         self._producer = None
-        log.warning("the producer can't go on, making another", error=repr(exc))
-        closing: asyncio.Task[None] = asyncio.create_task(producer.stop())
-        self._tasks.add(closing)
-        closing.add_done_callback(self._done)
+        self._connected.clear()
+        self._away_since = self._clock()
+        for work in (abandon(producer), self._reconnect()):
+            task = asyncio.create_task(work)
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+            task.add_done_callback(_report)
+
+    async def _reconnect(self) -> None:
+        while True:
+            try:
+                await self._connect()
+            except Unavailable as exc:
+                log.warning("kafka is away", error=str(exc))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                log.info("kafka is back")
+                return
+
+    async def _connect(self) -> None:
+        made = await open_producer(self._kafka)
+        try:
+            for topic in (CUSTOMERS, EVENTS, PENDING):
+                self._partitions[topic] = len(await made.partitions_for(topic))
+        except KafkaError as exc:
+            await abandon(made)
+            raise Unavailable(f"Kafka: {exc!r}") from exc
+        self._producer = made
+        self._away_since = None
+        self._connected.set()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("a task of the front door failed", error=repr(task.exception()))
