@@ -7,9 +7,10 @@ copied, and an unchanged level comes back as the very same object. So `changed` 
 Equality is that of JSON values: `true` is not 1, while 1 and 1.0 are the same number.
 
 Readings of customer-model 5 that its text leaves open:
-- `{}` for a section that was never set leaves it unset in POST and PATCH; in PUT the section is then
-  set and empty, so that a client that puts back what it read changes nothing.
-- A section becomes set by its first value. Clearing its last value leaves it set and empty.
+- A section (`consents`, `extended`, `tags`) becomes set by its first value; an empty list of tags is one.
+  Clearing its last value leaves it set and empty, and only null, or its absence in a PUT, unsets it. So
+  an object without a value (`{}`) sets nothing that never was set, and a client that puts back what it
+  read changes nothing.
 - The objects inside a subscription merge leaf by leaf; its `preferences` are replaced.
 - `enabled: null` is read as absent.
 
@@ -93,7 +94,7 @@ def _merge_sections(current: JsonObject, incoming: JsonObject, mode: Mode) -> Js
         elif name == "base":
             after[name] = _merge_object(before or {}, value, how) or None
         elif name == "consents":
-            merged = _merge_object(before or {}, value, how)
+            merged = _merge_object({} if before is None else before, value, how)
             after[name] = merged if merged or before is not None else None
         elif name == "extended":
             after[name] = _merge_extended(before, value, how)
@@ -118,12 +119,15 @@ def _replace_sections(current: JsonObject, incoming: JsonObject, *, strict: bool
         value = incoming.get(name)
         if value is None:
             after[name] = None
-        elif name == "consents":
-            after[name] = _merge_object({}, value, how)
+            continue
+        was_set = current.get(name) is not None
+        if name == "consents":
+            replaced = _merge_object({}, value, how)
+            after[name] = replaced if replaced or was_set else None
         elif name == "extended":
-            after[name] = _merge_extended({}, value, how)
+            after[name] = _merge_extended({} if was_set else None, value, how)
         else:
-            after[name] = _merge_tags({"auto": [], "manual": []}, value, how)
+            after[name] = _merge_tags({"auto": [], "manual": []} if was_set else None, value, how)
     if incoming.get("enabled") is not None:
         after["enabled"] = incoming["enabled"]
     kept = {name: _keep(current.get(name), value) for name, value in after.items()}
