@@ -7,9 +7,9 @@ working while Postgres is away.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from headwater.configuration import ConfigCache
 from headwater.domain.configuration import (
@@ -143,16 +143,22 @@ def _caller_of_user(user: User, config: WorkspaceConfig) -> Caller:
     )
 
 
-def _is_allowed(remote: str | None, source: Source) -> bool:
+def find_network(text: str) -> IPv4Network | IPv6Network | None:
+    """The address or network (CIDR) that `text` names, else None; IPv4 inside IPv6 as IPv4."""
     try:
-        address = ipaddress.ip_address(remote or "")
+        network = ip_network(text, strict=False)
     except ValueError:
+        return None
+    mapped = None if network.version == 4 else network.network_address.ipv4_mapped
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return IPv4Network((int(mapped), network.prefixlen - 96))
+
+
+def _is_allowed(remote: str | None, source: Source) -> bool:
+    # a server that listens on IPv6 sees its IPv4 clients as ::ffff:1.2.3.4
+    address = find_network((remote or "").partition("%")[0])
+    if address is None:
         return False
-    for text in source.allowed_ips:
-        try:
-            network = ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            continue
-        if address in network:
-            return True
-    return False
+    networks = (find_network(text) for text in source.allowed_ips)
+    return any(n is not None and address.network_address in n for n in networks)

@@ -6,18 +6,19 @@ so `token` is null elsewhere.
 
 from __future__ import annotations
 
-import ipaddress
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 
 from aiohttp import web
 
 from control_api.body import Shape
 from headwater import clock
+from headwater.auth import find_network
 from headwater.domain import refusal as refusals
 from headwater.domain.configuration import Source, WorkspaceConfig
 from headwater.domain.ids import NodeId, SourceId, find_uuid
-from headwater.domain.json import JsonObject
+from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError
 from headwater.errors import Refused
@@ -34,9 +35,11 @@ from headwater.postgres.config import (
     write_source,
 )
 from headwater.postgres.pool import Connection
+from headwater.validation.check import Check, make_check
 
 CREATABLE = frozenset({"API", "CONTACTSEND", "CONTACTPLAN"})
 FOR_OPERATORS = frozenset({"JavaScript"})
+_WITH_ADDRESSES = frozenset({"API", "JavaScript"})
 _MEMBERS: JsonObject = {
     "id": {"type": "string"},
     "provider": {"type": "string"},
@@ -46,6 +49,47 @@ _MEMBERS: JsonObject = {
     "properties": {"type": "object"},
     "enabled": {"type": "boolean"},
     "token": {"type": "string"},
+}
+_STRING: JsonObject = {"type": "string"}
+_INTEGER: JsonObject = {"type": "integer"}
+_BOOLEAN: JsonObject = {"type": "boolean"}
+_TEXT_OR_NUMBER: JsonObject = {"type": ["string", "integer"]}
+
+
+def _closed(**properties: JsonObject) -> JsonObject:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _list_of(items: JsonObject) -> JsonObject:
+    return {"type": "array", "items": items}
+
+
+_COLUMN_MAPPING = _list_of(
+    _closed(model=_STRING, mapping=_list_of(_closed(hub=_STRING, plan=_STRING)))
+)
+_PROPERTIES: Mapping[str, Check] = {
+    "CONTACTPLAN": make_check(
+        _closed(
+            exportProducts=_BOOLEAN,
+            exportStores=_BOOLEAN,
+            groupPk=_INTEGER,
+            userdbId=_TEXT_OR_NUMBER,
+            eventPropertiesColumnMapping=_COLUMN_MAPPING,
+            productsPropertiesColumnMapping=_COLUMN_MAPPING,
+            classifications=_list_of(_STRING),
+        )
+    ),
+    "CONTACTSEND": make_check(
+        _closed(
+            userdbId=_TEXT_OR_NUMBER,
+            groupPk=_INTEGER,
+            mappedColumns=_list_of(_closed(hub=_STRING, send=_STRING)),
+            options=_closed(syncCustomer=_STRING, importEvent=_BOOLEAN),
+            subscriptions=_list_of(
+                _closed(sendWfc=_TEXT_OR_NUMBER, hub=_STRING, send=_TEXT_OR_NUMBER)
+            ),
+        )
+    ),
 }
 _NEW = Shape("source", _MEMBERS, ("provider", "name", "nodes"))
 _CHANGED = Shape("source", _MEMBERS, ("id", "provider", "name", "nodes"))
@@ -97,7 +141,7 @@ async def change_source(request: web.Request) -> web.Response:
     require_role(caller, CONFIG_WRITERS)
     body = await _CHANGED.read(request)
     for member, value in (("id", str(before.source.id)), ("provider", before.source.provider)):
-        if body[member] != value:
+        if (body[member].lower() if member == "id" else body[member]) != value:
             fault = FieldError(message="property is immutable", path=f"/{member}")
             raise Refused(_CHANGED.refuse(fault))
     changed = _from_body(before.source.id, body, config, before.source.token_hash)
@@ -156,19 +200,18 @@ def _from_body(
     source_id: SourceId, body: JsonObject, config: WorkspaceConfig, token_hash: bytes
 ) -> SourceRow:
     errors: list[FieldError] = []
-    nodes: set[NodeId] = set()
     if not body["nodes"]:
         errors.append(FieldError(message="required property is missing", path="/nodes"))
-    for place, text in enumerate(body["nodes"]):
-        found = find_uuid(text)
-        if found is None or NodeId(found) not in config.nodes:
-            errors.append(FieldError(message="unknown node", path=f"/nodes/{place}"))
-        else:
-            nodes.add(NodeId(found))
-    properties = body.get("properties") or {}
-    errors += _check_properties(body["provider"], properties)
+    properties, faults = _checked(body["provider"], body.get("properties") or {})
+    errors += faults
     if errors:
         raise Refused(_NEW.refuse(*errors))
+    nodes: set[NodeId] = set()
+    for text in body["nodes"]:
+        found = find_uuid(text)
+        if found is None or NodeId(found) not in config.nodes:
+            raise Refused(refusals.node_not_found(text))
+        nodes.add(NodeId(found))
     enabled = body.get("enabled")
     return SourceRow(
         source=Source(
@@ -184,9 +227,19 @@ def _from_body(
     )
 
 
-def _check_properties(provider: str, properties: JsonObject) -> list[FieldError]:
-    if provider != "API":
-        return []
+def _checked(provider: str, properties: JsonObject) -> tuple[JsonObject, list[FieldError]]:
+    """`properties` as they are stored, and what is wrong with them."""
+    if provider in _WITH_ADDRESSES:
+        return properties, _check_addresses(properties)
+    check = _PROPERTIES.get(provider)
+    if check is None:
+        return properties, []
+    read, errors = check(properties, "/properties")
+    stored: JsonObject = read
+    return stored, list(errors)
+
+
+def _check_addresses(properties: JsonObject) -> list[FieldError]:
     errors = [
         FieldError(message="property is not defined", path=pointer_of(["properties", name]))
         for name in properties
@@ -196,7 +249,7 @@ def _check_properties(provider: str, properties: JsonObject) -> list[FieldError]
     if allowed is None:
         return errors
     here = "/properties/allowedIPs"
-    named: list[tuple[str, object]]
+    named: list[tuple[str, JsonValue]]
     if isinstance(allowed, str):
         named = [(here, part.strip()) for part in allowed.split(",") if part.strip()]
     elif isinstance(allowed, list):
@@ -206,17 +259,9 @@ def _check_properties(provider: str, properties: JsonObject) -> list[FieldError]
     for path, text in named:
         if not isinstance(text, str):
             errors.append(FieldError(message="expected type string", path=path))
-        elif not _is_network(text):
+        elif find_network(text.strip()) is None:
             errors.append(FieldError(message="invalid format ip", path=path))
     return errors
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _shown(row: SourceRow, token: str | None = None) -> JsonObject:

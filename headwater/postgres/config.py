@@ -364,7 +364,7 @@ def _source(row: Row) -> SourceRow:
     properties: JsonObject = orjson.loads(row["properties"])
     allowed = properties.get("allowedIPs") or ()
     if isinstance(allowed, str):
-        allowed = [part.strip() for part in allowed.split(",") if part.strip()]
+        allowed = [part for part in allowed.split(",") if part.strip()]
     return SourceRow(
         source=Source(
             id=SourceId(row["id"]),
@@ -373,7 +373,7 @@ def _source(row: Row) -> SourceRow:
             nodes=frozenset(NodeId(n) for n in row["nodes"]),
             enabled=row["enabled"],
             token_hash=row["token_hash"],
-            allowed_ips=tuple(allowed),
+            allowed_ips=tuple(part.strip() for part in allowed),
         ),
         description=row["description"],
         properties=properties,

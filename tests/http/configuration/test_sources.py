@@ -48,7 +48,6 @@ async def test_the_token_is_shown_once(control: Control) -> None:
         ({"provider": "MAGENTO"}, "value not in enum", "/provider"),
         ({"provider": "nobody"}, "value not in enum", "/provider"),
         ({"nodes": []}, "required property is missing", "/nodes"),
-        ({"nodes": ["x"]}, "unknown node", "/nodes/0"),
         ({"nodes": "x"}, "expected type array", "/nodes"),
         ({"enabled": "yes"}, "expected type boolean", "/enabled"),
         ({"colour": 1}, "property is not defined", "/colour"),
@@ -65,6 +64,9 @@ async def test_the_token_is_shown_once(control: Control) -> None:
             "/properties/allowedIPs/1",
         ),
         ({"properties": {"allowedIPs": "::1, x"}}, "invalid format ip", "/properties/allowedIPs"),
+        ({"properties": {"allowedIPs": [""]}}, "invalid format ip", "/properties/allowedIPs/0"),
+        ({"properties": 1}, "expected type object", "/properties"),
+        ({"nodes": [None]}, "expected type string", "/nodes/0"),
     ],
 )
 async def test_a_body_that_is_not_valid(
@@ -73,6 +75,32 @@ async def test_a_body_that_is_not_valid(
     body = {"provider": "API", "name": "till", "nodes": [control.node_id], **changes}
     answer = await control.call("POST", "/sources", body)
     await control.refused(answer, 400, INVALID, (message, path))
+
+
+@pytest.mark.parametrize("text", ["x", "123", str(uuid.uuid4())])
+async def test_a_node_that_is_unknown(control: Control, text: str) -> None:
+    body = {"provider": "API", "name": "till", "nodes": [control.node_id, text]}
+    answer = await control.call("POST", "/sources", body)
+    await control.refused(answer, 404, f"node not found {text}")
+    there = await control.another_workspace()
+    answer = await control.call("POST", "/sources", {**body, "nodes": [there.node_id]})
+    await control.refused(answer, 404, f"node not found {there.node_id}")
+
+
+async def test_null_stands_for_any_optional_member(control: Control) -> None:
+    body = {"provider": "API", "name": "till", "nodes": [control.node_id], "id": None}
+    optional = {"description": None, "properties": None, "enabled": None, "token": None}
+    made = await control.call("POST", "/sources", {**body, **optional})
+    assert made.status == 201
+    assert (made.body["properties"], made.body["enabled"]) == ({}, True)
+    again = {**body, **optional, "id": made.body["id"]}
+    changed = await control.call("PUT", f"/sources/{made.body['id']}", again)
+    assert (changed.status, changed.body) == (200, {**made.body, "token": None})
+
+
+async def test_arrays_and_objects_as_php_writes_them(control: Control) -> None:
+    made = await control.source(nodes={"0": control.node_id}, properties=[])
+    assert (made["nodes"], made["properties"]) == ([control.node_id], {})
 
 
 async def test_a_token_for_browsers_is_for_operators_to_make(control: Control) -> None:
@@ -84,6 +112,35 @@ async def test_a_token_for_browsers_is_for_operators_to_make(control: Control) -
     await control.refused(await control.acting_as(token).call("GET", ""), 403, FORBIDDEN)
     me = await control.acting_as(token).call("GET", "/hub/v1/me")
     assert me.body["roles"] == ["UNTRUSTED_APPLICATION"]
+
+
+@pytest.mark.parametrize(
+    ("remote", "allowed", "is_allowed"),
+    [
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.4", "10.1.2.3", False),
+        ("10.1.2.3", "192.168.0.0/16, 10.0.0.0/8", True),
+        ("::ffff:10.1.2.3", "10.0.0.0/8", True),
+        ("::ffff:11.1.2.3", "10.0.0.0/8", False),
+        ("10.1.2.3", ["::ffff:10.0.0.0/104"], True),
+        ("10.1.2.3", [" 10.1.2.3 "], True),
+        ("2001:db8::7", ["10.0.0.1", "2001:db8::/32"], True),
+        ("2001:db9::7", ["2001:db8::/32"], False),
+        ("fe80::1%eth0", ["fe80::/10"], True),
+        ("10.1.2.3", "::/0", False),
+        (None, "0.0.0.0/0", False),
+        ("10.1.2.3", "", True),
+        ("10.1.2.3", " , ", True),
+        ("10.1.2.3", [], True),
+        ("10.1.2.3", None, True),
+    ],
+)
+async def test_who_may_come_from_where(
+    control: Control, remote: str | None, allowed: Any, is_allowed: bool
+) -> None:
+    made = await control.source(properties={"allowedIPs": allowed})
+    caller = await control.parts.auth.caller_of(made["token"], remote)
+    assert (caller is not None) == is_allowed
 
 
 async def test_addresses(control: Control) -> None:
@@ -103,6 +160,13 @@ async def test_a_change_keeps_the_token(control: Control) -> None:
     await control.refused(await caller.call("GET", ""), 401, UNAUTHORIZED)
     await control.call("PUT", f"/sources/{made['id']}", {**body, "enabled": True})
     assert (await caller.call("GET", "")).status == 200
+
+
+async def test_the_document_that_was_read_may_be_sent_back(control: Control) -> None:
+    made = await control.source(description="The till", properties={"allowedIPs": ["127.0.0.1"]})
+    answer = await control.call("PUT", f"/sources/{made['id'].upper()}", made)
+    assert (answer.status, answer.body) == (200, {**made, "token": None})
+    assert (await control.acting_as(made["token"]).call("GET", "")).status == 200
 
 
 async def test_what_can_not_change(control: Control) -> None:
