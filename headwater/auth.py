@@ -70,6 +70,7 @@ class Authenticator:
             Unavailable: the token is not known yet and Postgres is away.
         """
         token_hash = hash_token(token)
+        is_new = token_hash not in self._owners
         owner = await self._owner_of(token_hash)
         if owner is None:
             return None
@@ -84,6 +85,10 @@ class Authenticator:
             )
         config = await self._configs.of(owner.workspace_id)
         caller = None if config is None else _caller(owner, config, token_hash, remote)
+        if caller is None and is_new:
+            # another process may have made this token just now: a client may use it at once
+            config = await self._configs.present(owner.workspace_id)
+            caller = None if config is None else _caller(owner, config, token_hash, remote)
         if caller is None:
             # it may have been given a new token: ask again at the next request
             self._owners.pop(token_hash, None)

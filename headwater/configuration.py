@@ -44,6 +44,15 @@ class ConfigCache:
         config = self._configs.get(workspace_id)
         return config if config is not None else await self.reload(workspace_id)
 
+    async def present(self, workspace_id: WorkspaceId) -> WorkspaceConfig | None:
+        """The configuration of this moment: the cached one, if Postgres says that it has not moved."""
+        config = self._configs.get(workspace_id)
+        async with self._pool.connection() as conn:
+            versions = await read_config_versions(conn, [workspace_id])
+        if config is not None and versions.get(workspace_id) == config.version:
+            return config
+        return await self.reload(workspace_id)
+
     async def reload(self, workspace_id: WorkspaceId) -> WorkspaceConfig | None:
         """The configuration as Postgres has it now; for whoever has just changed it."""
         async with self._pool.connection() as conn:

@@ -12,7 +12,7 @@ from headwater import clock
 from headwater.auth import Caller
 from headwater.domain import refusal as refusals
 from headwater.domain.configuration import WorkspaceStatus
-from headwater.domain.ids import WorkspaceId, find_uuid
+from headwater.domain.ids import SourceId, WorkspaceId, find_uuid
 from headwater.domain.json import JsonObject
 from headwater.domain.refusal import FieldError
 from headwater.errors import Refused
@@ -231,7 +231,8 @@ async def read_me(request: web.Request) -> web.Response:
             (workspace,) = await stored.list_workspaces(conn, only=caller.workspace_id)
         if config is not None:
             if caller.user_id is None:
-                name = next(s.name for k, s in config.sources.items() if str(k) == caller.name)
+                source = config.sources.get(SourceId(uuid.UUID(caller.name)))
+                name = None if source is None else source.name
             nodes = [
                 {
                     "id": str(node.id),
