@@ -11,7 +11,7 @@ from control_api.body import Shape
 from headwater import clock
 from headwater.auth import Caller
 from headwater.domain import refusal as refusals
-from headwater.domain.configuration import WorkspaceStatus
+from headwater.domain.configuration import CustomerPolicy, WorkspaceStatus
 from headwater.domain.ids import SourceId, WorkspaceId, find_uuid
 from headwater.domain.json import JsonObject
 from headwater.domain.refusal import FieldError
@@ -33,6 +33,7 @@ from headwater.postgres.config import (
     read_user,
     read_workspace_configuration,
     set_workspace_configuration,
+    set_workspace_policy,
     set_workspace_status,
 )
 
@@ -188,7 +189,7 @@ async def read_configuration(request: web.Request) -> web.Response:
 
 
 async def change_configuration(request: web.Request) -> web.Response:
-    """Operation 19."""
+    """Operation 19. A policy that is null or left out stays as it is."""
     caller, config = await enter(request, write=True)
     require_role(caller, CONFIG_WRITERS)
     body = await _CONFIGURATION.read(request)
@@ -200,6 +201,9 @@ async def change_configuration(request: web.Request) -> web.Response:
         "currency": body.get("currency") or "EUR",
     }
     async with request.app[POOL].transaction() as conn:
+        if body.get("customerUniquenessPolicy") is not None:
+            # an older policy that the operator's tool has set ends when a client asks for MERGE
+            await set_workspace_policy(conn, config.id, CustomerPolicy.MERGE, clock.now())
         await set_workspace_configuration(conn, config.id, fields)
     await request.app[CONFIGS].reload(config.id)
     return await read_configuration(request)

@@ -37,6 +37,8 @@ from headwater.postgres.pool import Connection, Row
 
 SQL = statements.load("config")
 
+REKEYED_AT_ONCE = 1_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
@@ -234,11 +236,20 @@ async def set_workspace_status(
 
 
 async def set_workspace_policy(
-    conn: Connection, workspace_id: WorkspaceId, policy: CustomerPolicy
+    conn: Connection, workspace_id: WorkspaceId, policy: CustomerPolicy, now: datetime
 ) -> None:
-    """What a POST does that matches; BLOCK and NO_CHECK are the operator's only."""
-    await conn.execute(SQL["raise_version"], workspace_id)
+    """What a POST does that matches; BLOCK and NO_CHECK are the operator's only.
+
+    Customers that were made without a check get match keys when the check begins.
+
+    Raises:
+        Refused: 409, two live customers of a node would share a key; nothing changes.
+    """
+    before = await conn.fetchval(SQL["raise_version"], workspace_id)
     await conn.execute(SQL["set_workspace_policy"], workspace_id, policy.value)
+    if before == CustomerPolicy.NO_CHECK and policy is not CustomerPolicy.NO_CHECK:
+        for node in await list_nodes(conn, workspace_id):
+            await _write_match_keys(conn, workspace_id, node, now)
 
 
 async def set_workspace_configuration(
@@ -260,7 +271,7 @@ async def write_node(
     Raises:
         Refused: 409, two live customers would share a key under the new rule; nothing changes.
     """
-    await conn.execute(SQL["raise_version"], workspace_id)
+    policy = await conn.fetchval(SQL["raise_version"], workspace_id)
     before = next((n for n in await list_nodes(conn, workspace_id) if n.id == node.id), None)
     await conn.execute(
         SQL["write_node"],
@@ -275,32 +286,38 @@ async def write_node(
         list(node.source_priority),
         now,
     )
-    if before is not None and before.unique != node.unique:
+    if policy != CustomerPolicy.NO_CHECK and before is not None and before.unique != node.unique:
         await _write_match_keys(conn, workspace_id, node, now)
 
 
 async def _write_match_keys(
     conn: Connection, workspace_id: WorkspaceId, node: Node, now: datetime
 ) -> None:
-    owners: dict[str, UUID] = {}
-    for row in await conn.fetch(SQL["read_documents_of_node"], workspace_id, node.id):
-        key = match_key(orjson.loads(row["document"]), node.unique)
-        if key is None:
-            continue
-        if key in owners:
-            raise Refused(
-                refusals.conflict(f"customers {owners[key]} and {row['id']} would share a key")
-            )
-        owners[key] = row["id"]
+    """New match keys for all customers of a node, some at a time: memory and event loop stay free."""
     await conn.execute(SQL["delete_match_keys"], workspace_id, node.id)
-    await conn.execute(
-        SQL["insert_match_keys"],
-        workspace_id,
-        node.id,
-        list(owners),
-        list(owners.values()),
-        now,
-    )
+    if not node.unique.properties:
+        return
+    customers = await conn.cursor(SQL["read_documents_of_node"], workspace_id, node.id)
+    while rows := await customers.fetch(REKEYED_AT_ONCE):
+        owners: dict[str, UUID] = {}
+        for row in rows:
+            key = match_key(orjson.loads(row["document"]), node.unique)
+            if key is None:
+                continue
+            if key in owners:
+                raise Refused(_shared_key(owners[key], row["id"]))
+            owners[key] = row["id"]
+        values = list(owners)
+        free = await conn.fetch(
+            SQL["insert_match_keys"], workspace_id, node.id, values, list(owners.values()), now
+        )
+        for value in owners.keys() - {row["value"] for row in free}:
+            other = await conn.fetchval(SQL["find_match_key"], workspace_id, node.id, value)
+            raise Refused(_shared_key(other, owners[value]))
+
+
+def _shared_key(one: UUID, other: UUID) -> refusals.Refusal:
+    return refusals.conflict(f"customers {one} and {other} would share a key")
 
 
 async def lock_configuration(conn: Connection, workspace_id: WorkspaceId) -> None:

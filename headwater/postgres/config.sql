@@ -41,7 +41,7 @@ SELECT workspace_id, NULL, id, roles FROM users WHERE token_hash = $1;
 
 -- name: raise_version
 -- Also the lock of the workspace's configuration: batches hold it FOR SHARE. $1 workspace
-UPDATE workspaces SET config_version = config_version + 1 WHERE id = $1;
+UPDATE workspaces SET config_version = config_version + 1 WHERE id = $1 RETURNING customer_policy;
 
 -- name: raise_platform_version
 UPDATE platform SET config_version = config_version + 1;
@@ -92,26 +92,28 @@ ON CONFLICT (workspace_id, id) DO UPDATE SET
     unique_properties = excluded.unique_properties, case_sensitive = excluded.case_sensitive,
     mandatory_properties = excluded.mandatory_properties, source_priority = excluded.source_priority;
 
--- name: has_customers
--- $1 workspace, $2 node
-SELECT EXISTS (SELECT FROM customers WHERE workspace_id = $1 AND node_id = $2 AND deleted = 0);
-
 -- name: read_documents_of_node
--- For new match keys, in order of id. $1 workspace, $2 node
+-- For new match keys. Nobody changes them meanwhile: whoever does holds the workspace's configuration.
+-- $1 workspace, $2 node
 SELECT id, document::text AS document FROM customers
-WHERE workspace_id = $1 AND node_id = $2 AND deleted = 0
-ORDER BY id
-FOR NO KEY UPDATE;
+WHERE workspace_id = $1 AND node_id = $2 AND deleted = 0;
 
 -- name: delete_match_keys
 -- $1 workspace, $2 node
 DELETE FROM identities WHERE workspace_id = $1 AND node_id = $2 AND kind = 'MATCH';
 
 -- name: insert_match_keys
--- $1 workspace, $2 node, $3 values, $4 customers, $5 now
+-- Returns those that were free. $1 workspace, $2 node, $3 values, $4 customers, $5 now
 INSERT INTO identities (workspace_id, node_id, kind, value, customer_id, created_at)
 SELECT $1, $2, 'MATCH', k.value, k.customer_id, $5
-FROM unnest($3::text[], $4::uuid[]) AS k (value, customer_id);
+FROM unnest($3::text[], $4::uuid[]) AS k (value, customer_id)
+ON CONFLICT (workspace_id, node_id, kind, value) DO NOTHING
+RETURNING value;
+
+-- name: find_match_key
+-- $1 workspace, $2 node, $3 value
+SELECT customer_id FROM identities
+WHERE workspace_id = $1 AND node_id = $2 AND kind = 'MATCH' AND value = $3;
 
 -- name: write_source
 -- $1 workspace, $2 id, $3 provider, $4 name, $5 description, $6 properties, $7 nodes, $8 enabled,

@@ -10,6 +10,7 @@ import pytest
 
 from headwater import clock
 from headwater.domain.configuration import Role
+from headwater.postgres import config
 from tests.http.configuration.conftest import Control
 
 EMAIL = {"properties": ["base.contacts.email"], "caseSensitive": False}
@@ -66,6 +67,37 @@ async def test_a_rule_that_would_merge_customers_is_refused(control: Control) ->
     body["uniqueCustomer"] = {**EMAIL, "caseSensitive": True}
     assert (await control.call("PUT", path, body)).status == 200
     assert len(await _match_keys(control)) == 2
+
+
+async def test_customers_far_apart_that_would_share_a_key(control: Control) -> None:
+    path = f"/nodes/entries/{control.node_id}"
+    before = (await control.call("GET", path)).body
+    emails = [f"{n}@example.com" for n in range(2 * config.REKEYED_AT_ONCE)]
+    for number, email in enumerate([*emails, emails[0]], 1):
+        await _insert_customer(control, number, {"base": {"contacts": {"email": email}}})
+    body = {"id": control.node_id, "name": "web", "uniqueCustomer": EMAIL}
+    answer = await control.call("PUT", path, body)
+    assert (answer.status, answer.body["data"]) == (409, None)
+    assert (await control.call("GET", path)).body == before
+    assert await _match_keys(control) == set()
+    body["uniqueCustomer"] = {"properties": []}
+    assert (await control.call("PUT", path, body)).status == 200
+    assert await _match_keys(control) == set()
+
+
+async def test_the_document_that_was_read_may_be_sent_back(control: Control) -> None:
+    source = await control.source()
+    path = f"/nodes/entries/{control.node_id}"
+    body = {"id": control.node_id.upper(), "name": "web", "uniqueCustomer": EMAIL}
+    body["sourcePriority"] = [source["id"]]
+    made = (await control.call("PUT", path, body)).body
+    # the source is deleted, but what it wrote keeps its rank
+    await control.call("DELETE", f"/sources/{source['id']}")
+    answer = await control.call("PUT", path, made)
+    assert (answer.status, answer.body) == (200, made)
+    answer = await control.call("POST", "/nodes/entries", {**made, "id": None})
+    fault = ("unknown source", "/sourcePriority/0")
+    await control.refused(answer, 400, "source node is not valid", fault)
 
 
 @pytest.mark.parametrize("text", ["123", "not-existing", str(uuid.uuid4())])
