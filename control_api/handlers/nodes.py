@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -20,27 +21,9 @@ from headwater.http.caller import CONFIG_READERS, CONFIG_WRITERS, enter, find_no
 from headwater.http.keys import CONFIGS, POOL
 from headwater.http.parameters import page_object, page_parameters
 from headwater.postgres.config import write_node
+from headwater.validation.schemas import load_schemas
 
 DEFAULT_RULE = UniqueRule(properties=("externalId",), case_sensitive=False)
-_BASE = frozenset(
-    f"base.{name}"
-    for name in (
-        "pictureUrl", "title", "prefix", "firstName", "lastName", "middleName", "gender", "dob",
-        "locale", "timezone", "contacts.email", "contacts.fax", "contacts.mobilePhone",
-        "contacts.phone", "address.street", "address.city", "address.country", "address.province",
-        "address.region", "address.zip", "address.geo.lat", "address.geo.lon",
-        "credential.username", "credential.password", "socialProfile.facebook",
-        "socialProfile.google", "socialProfile.instagram", "socialProfile.linkedin",
-        "socialProfile.qzone", "socialProfile.twitter",
-    )
-)  # fmt: skip
-_ARRAYS = frozenset(
-    f"base.{name}"
-    for name in (
-        "contacts", "contacts.otherContacts", "contacts.mobileDevices", "address", "address.geo",
-        "credential", "educations", "likes", "socialProfile", "jobs", "subscriptions",
-    )
-)  # fmt: skip
 _STRINGS: JsonObject = {"type": "array", "items": {"type": "string"}}
 _MEMBERS: JsonObject = {
     "id": {"type": "string"},
@@ -55,6 +38,28 @@ _MEMBERS: JsonObject = {
     "sourcePriority": _STRINGS,
     "mandatoryProperties": _STRINGS,
 }
+_SCALARS = frozenset({"string", "number", "integer", "boolean"})
+
+
+def _paths_of(schema: JsonObject, root: str) -> dict[str, bool]:
+    """The dotted paths of all members of a schema; whether each holds a single value."""
+    paths: dict[str, bool] = {}
+    for name, inner in schema.get("properties", {}).items():
+        path = f"{root}{name}"
+        declared = inner.get("type", "object")
+        types = {declared} if isinstance(declared, str) else set(declared)
+        paths[path] = bool(types & _SCALARS)
+        paths |= _paths_of(inner, f"{path}.")
+    return paths
+
+
+_PATHS = {
+    path: is_scalar
+    for path, is_scalar in _paths_of(load_schemas().customer, "").items()
+    if path in {"externalId", "extra"} or path.split(".")[0] in {"base", "consents", "tags"}
+}
+"""What a rule or a list of mandatory properties may name, besides extended properties."""
+
 _NEW = Shape("node", _MEMBERS, ("name",))
 _CHANGED = Shape("node", _MEMBERS, ("id", "name", "uniqueCustomer"))
 
@@ -98,7 +103,7 @@ async def create_entry_node(request: web.Request) -> web.Response:
     caller, config = await enter(request, write=True)
     require_role(caller, CONFIG_WRITERS)
     body = await _NEW.read(request)
-    node = _from_body(NodeId(uuid.uuid4()), body, config)
+    node = _from_body(NodeId(uuid.uuid4()), body, config, ())
     return await _store(request, config, node, 201)
 
 
@@ -116,9 +121,11 @@ async def change_entry_node(request: web.Request) -> web.Response:
     before = _find_entry(request, config, caller)
     require_role(caller, CONFIG_WRITERS)
     body = await _CHANGED.read(request)
-    if body["id"] != str(before.id):
+    if find_uuid(body["id"]) != before.id:
         raise Refused(_CHANGED.refuse(FieldError(message="property is immutable", path="/id")))
-    return await _store(request, config, _from_body(before.id, body, config), 200)
+    # a source that was deleted meanwhile may stay where it stood
+    node = _from_body(before.id, body, config, before.source_priority)
+    return await _store(request, config, node, 200)
 
 
 def _find_entry(request: web.Request, config: WorkspaceConfig, caller: Caller) -> Node:
@@ -138,7 +145,9 @@ async def _store(
     return json_answer(_shown(node), status=status)
 
 
-def _from_body(node_id: NodeId, body: JsonObject, config: WorkspaceConfig) -> Node:
+def _from_body(
+    node_id: NodeId, body: JsonObject, config: WorkspaceConfig, known_sources: Sequence[SourceId]
+) -> Node:
     rule = DEFAULT_RULE
     given = body.get("uniqueCustomer")
     if given is not None:
@@ -149,19 +158,19 @@ def _from_body(node_id: NodeId, body: JsonObject, config: WorkspaceConfig) -> No
         )
     mandatory = tuple(dict.fromkeys(body.get("mandatoryProperties") or ()))
     errors = [
-        FieldError(message="property is not defined", path=f"/uniqueCustomer/properties/{place}")
+        FieldError(message=fault, path=f"/uniqueCustomer/properties/{place}")
         for place, path in enumerate(rule.properties)
-        if not _is_known(path, config)
+        if (fault := _fault_of(path, config, must_be_scalar=True)) is not None
     ]
     errors += [
-        FieldError(message="property is not defined", path=f"/mandatoryProperties/{place}")
+        FieldError(message=fault, path=f"/mandatoryProperties/{place}")
         for place, path in enumerate(mandatory)
-        if not _is_known(path, config) and path not in _ARRAYS
+        if (fault := _fault_of(path, config, must_be_scalar=False)) is not None
     ]
     priority: list[SourceId] = []
     for place, text in enumerate(body.get("sourcePriority") or ()):
         found = find_uuid(text)
-        if found is None or SourceId(found) not in config.sources:
+        if found is None or (found not in config.sources and found not in known_sources):
             errors.append(FieldError(message="unknown source", path=f"/sourcePriority/{place}"))
         else:
             priority.append(SourceId(found))
@@ -178,12 +187,25 @@ def _from_body(node_id: NodeId, body: JsonObject, config: WorkspaceConfig) -> No
     )
 
 
-def _is_known(path: str, config: WorkspaceConfig) -> bool:
-    if path.removeprefix("base.") in config.disabled_base and path.startswith("base."):
-        return False
+def _fault_of(path: str, config: WorkspaceConfig, *, must_be_scalar: bool) -> str | None:
+    """What keeps a property path out of a rule; None if nothing does."""
+    is_scalar: bool | None
+    is_enabled = True
     if path.startswith("extended."):
-        return path.removeprefix("extended.") in config.customer_extended
-    return path in {"externalId", "extra"} or path in _BASE
+        definition = config.customer_extended.get(path.removeprefix("extended."))
+        is_scalar = None if definition is None else definition.get("type") in _SCALARS
+        if definition is not None:
+            is_enabled = (definition.get("contactlabProperties") or {}).get("enabled") is not False
+    else:
+        is_scalar = _PATHS.get(path)
+        steps = path.split(".")[1:]
+        parents = {".".join(steps[:count]) for count in range(1, len(steps) + 1)}
+        is_enabled = not path.startswith("base.") or parents.isdisjoint(config.disabled_base)
+    if is_scalar is None:
+        return "property is not defined"
+    if must_be_scalar and (not is_scalar or path.startswith("consents.")):
+        return "property is not scalar"
+    return None if is_enabled else "property is disabled"
 
 
 def _visible(caller: Caller, config: WorkspaceConfig) -> list[Node]:

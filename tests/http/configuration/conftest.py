@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from control_api.routes import ROUTES
 from headwater import clock
 from headwater.domain.configuration import Role
+from headwater.domain.ids import WorkspaceId
 from headwater.http.app import build_app
 from headwater.http.shared import SharedParts, open_shared
-from headwater.postgres.config import hash_token, new_token
+from headwater.postgres.config import hash_token, lock_configuration, new_token
 from headwater.settings import PostgresSettings, Settings
 
 OPERATOR = "operator-token-of-the-tests"
@@ -98,6 +100,20 @@ class Control:
             )
         await self.parts.configs.refresh()
         return self.acting_as(token)
+
+    async def define_extended(self, definitions: Mapping[str, Any]) -> None:
+        """Extended properties of customers in this workspace."""
+        async with self.parts.pool.transaction() as conn:
+            for name, definition in definitions.items():
+                await conn.execute(
+                    "INSERT INTO extended_properties (workspace_id, scope, name, definition)"
+                    " VALUES ($1, 'customer', $2, $3::text::jsonb)",
+                    uuid.UUID(self.workspace_id),
+                    name,
+                    orjson.dumps(definition).decode(),
+                )
+            await lock_configuration(conn, WorkspaceId(uuid.UUID(self.workspace_id)))
+        await self.parts.configs.refresh()
 
     async def set_status(self, status: str) -> None:
         path = f"/hub/v1/workspaces/{self.workspace_id}/status"

@@ -59,8 +59,29 @@ async def test_all_members_are_kept(control: Control) -> None:
             [("property is not defined", "/mandatoryProperties/0")],
         ),
         (
-            {"name": "a", "uniqueCustomer": {"properties": ["base.subscriptions"]}},
-            [("property is not defined", "/uniqueCustomer/properties/0")],
+            {"name": "a", "uniqueCustomer": {"properties": ["base.subscriptions", "base"]}},
+            [
+                ("property is not scalar", "/uniqueCustomer/properties/0"),
+                ("property is not scalar", "/uniqueCustomer/properties/1"),
+            ],
+        ),
+        (
+            {"name": "a", "uniqueCustomer": {"properties": ["base.address.geo", "tags.auto"]}},
+            [
+                ("property is not scalar", "/uniqueCustomer/properties/0"),
+                ("property is not scalar", "/uniqueCustomer/properties/1"),
+            ],
+        ),
+        (
+            {"name": "a", "uniqueCustomer": {"properties": ["", "id", "base.", "firstName"]}},
+            [("property is not defined", f"/uniqueCustomer/properties/{n}") for n in range(4)],
+        ),
+        (
+            {"name": "a", "uniqueCustomer": {"properties": [None], "caseSensitive": "no"}},
+            [
+                ("expected type string", "/uniqueCustomer/properties/0"),
+                ("expected type boolean", "/uniqueCustomer/caseSensitive"),
+            ],
         ),
         (
             {"name": "a", "sourcePriority": ["x", str(uuid.UUID(int=5))]},
@@ -74,6 +95,82 @@ async def test_a_body_that_is_not_valid(
 ) -> None:
     answer = await control.call("POST", "/nodes/entries", body)
     await control.refused(answer, 400, "source node is not valid", *errors)
+
+
+async def test_null_stands_for_any_optional_member(control: Control) -> None:
+    names = ("id", "description", "imageUrl", "uniqueCustomer", "sourcePriority")
+    body = {"name": "shop", **dict.fromkeys(names), "mandatoryProperties": None}
+    made = await control.call("POST", "/nodes/entries", body)
+    plain = await control.call("POST", "/nodes/entries", {"name": "shop"})
+    assert (made.status, {**made.body, "id": ""}) == (201, {**plain.body, "id": ""})
+    body["uniqueCustomer"] = {"properties": None, "caseSensitive": None}
+    made = await control.call("POST", "/nodes/entries", body)
+    assert (made.status, {**made.body, "id": ""}) == (201, {**plain.body, "id": ""})
+
+
+async def test_an_empty_rule_and_objects_as_php_writes_them(control: Control) -> None:
+    empty = {"name": "shop", "uniqueCustomer": {"properties": [], "caseSensitive": True}}
+    made = await control.call("POST", "/nodes/entries", empty)
+    assert (made.status, made.body["uniqueCustomer"]) == (201, empty["uniqueCustomer"])
+    body = {
+        "name": "shop",
+        "uniqueCustomer": [],
+        "mandatoryProperties": {"1": "consents.disclaimer.version", "0": "base.lastName"},
+    }
+    made = await control.call("POST", "/nodes/entries", body)
+    assert made.status == 201, made
+    assert made.body["uniqueCustomer"] == {"properties": ["externalId"], "caseSensitive": False}
+    assert made.body["mandatoryProperties"] == ["base.lastName", "consents.disclaimer.version"]
+
+
+async def test_extended_properties_in_rules(control: Control) -> None:
+    definitions = {
+        "card": {"type": "string"},
+        "points": {"type": "integer", "contactlabProperties": {"enabled": True}},
+        "stores": {"type": "array", "items": {"type": "string"}},
+        "old": {"type": "string", "contactlabProperties": {"enabled": False}},
+    }
+    await control.define_extended(definitions)
+    rule = {"properties": ["extended.card", "extended.points"], "caseSensitive": True}
+    mandatory = ["extended.stores"]
+    body = {"name": "shop", "uniqueCustomer": rule, "mandatoryProperties": mandatory}
+    made = await control.call("POST", "/nodes/entries", body)
+    assert (made.status, made.body["uniqueCustomer"]) == (201, rule)
+    assert made.body["mandatoryProperties"] == mandatory
+    rule = {"properties": ["extended.stores", "extended.old", "extended.new", "extended"]}
+    body = {"name": "shop", "uniqueCustomer": rule, "mandatoryProperties": ["extended.old"]}
+    answer = await control.call("POST", "/nodes/entries", body)
+    errors = [
+        ("property is not scalar", "/uniqueCustomer/properties/0"),
+        ("property is disabled", "/uniqueCustomer/properties/1"),
+        ("property is not defined", "/uniqueCustomer/properties/2"),
+        ("property is not defined", "/uniqueCustomer/properties/3"),
+        ("property is disabled", "/mandatoryProperties/0"),
+    ]
+    await control.refused(answer, 400, "source node is not valid", *errors)
+
+
+@pytest.mark.parametrize("path", ["/nodes", "/nodes/entries"])
+async def test_the_page_is_echoed(control: Control, path: str) -> None:
+    answer = await control.call("GET", path, params={"page": "50", "size": "50", "foo": "1"})
+    assert (answer.status, answer.body["elements"]) == (200, [])
+    page = answer.body["page"]
+    assert (page["number"], page["size"], page["totalElements"]) == (50, 50, 1)
+    assert (await control.call("GET", path)).body["page"] == {
+        "size": 20,
+        "number": 0,
+        "totalElements": 1,
+        "totalPages": 1,
+        "totalUnfilteredElements": 1,
+        "maxElements": 10_000,
+        "maxPages": 500,
+    }
+    nothing = (await control.call("GET", path, params={"size": "0"})).body
+    assert (nothing["elements"], nothing["page"]["totalPages"]) == ([], 0)
+    assert (nothing["page"]["maxPages"], nothing["page"]["totalElements"]) == (0, 1)
+    for name, value in (("size", "51"), ("size", "-1"), ("page", "1.5"), ("page", "")):
+        answer = await control.call("GET", path, params={name: value})
+        assert (answer.status, answer.body["message"]) == (400, f"invalid parameter {name}")
 
 
 @pytest.mark.parametrize("path", ["/nodes", "/nodes/entries"])
