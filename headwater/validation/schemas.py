@@ -90,5 +90,6 @@ def _read_folder(folder: str) -> dict[str, JsonObject]:
 
 def _read(folder: str, name: str) -> JsonObject:
     raw = files("schemas").joinpath(folder).joinpath(f"{name}.json").read_bytes()
-    content: JsonObject = orjson.loads(raw)
+    # in the files a reference names the file too, so that any tool can follow it
+    content: JsonObject = orjson.loads(raw.replace(b'"definitions.json#/', b'"#/'))
     return content
