@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,12 +59,22 @@ num.io.threads=4
 
 
 class EmbeddedKafka:
-    """One broker with its data in `folder`; `port` for clients, `controller_port` for itself."""
+    """One broker with its data in `folder`; `port` for clients, `controller_port` for itself.
+
+    `properties` add to ours, or take their place.
+    """
 
     def __init__(
-        self, folder: Path, port: int, controller_port: int, *, keep: Sequence[int] = ()
+        self,
+        folder: Path,
+        port: int,
+        controller_port: int,
+        *,
+        keep: Sequence[int] = (),
+        properties: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = folder
+        self._properties = properties or {}
         self._keep = keep
         self.port = port
         self._controller_port = controller_port
@@ -90,15 +100,15 @@ class EmbeddedKafka:
         jars = fetch_jars()
         self._folder.mkdir(parents=True, exist_ok=True)
         properties = self._folder.parent / "kafka.properties"
-        properties.write_text(
-            _PROPERTIES.format(
-                host=LOOPBACK,
-                port=self.port,
-                controller_port=self._controller_port,
-                folder=self._folder,
-            ),
-            encoding="utf-8",
+        ours = _PROPERTIES.format(
+            host=LOOPBACK,
+            port=self.port,
+            controller_port=self._controller_port,
+            folder=self._folder,
         )
+        # of two lines with one name the later holds
+        more = "".join(f"{name}={value}\n" for name, value in self._properties.items())
+        properties.write_text(ours + more, encoding="utf-8")
         logging = self._folder.parent / "kafka-log4j2.yaml"
         logging.write_text(_LOGGING, encoding="utf-8")
         java = [
