@@ -1,5 +1,8 @@
-"""The floor of the front door: `python -m bench.floor PORT` is a bare aiohttp handler that validates with
-jsonschema-rs and waits for Kafka's acknowledgement, and does nothing else.
+"""The floor of the front door: `python -m bench.floor PORT`.
+
+Bare aiohttp handlers that validate with jsonschema-rs and wait for Kafka's acknowledgement, and do nothing
+else. `/events` sends each event by itself; `/batch` makes one `send_batch` for each partition, with the
+settings that are known to matter: gc frozen, CRC-32 partitions, one caller at a time for each partition.
 """
 
 from __future__ import annotations
@@ -8,14 +11,20 @@ import asyncio
 import gc
 import itertools
 import sys
+import time
+import zlib
+from collections import defaultdict
 
 import orjson
 from aiohttp import web
 
+from bench.servers import FLOOR_TOPIC
 from headwater.kafka import open_producer
 from headwater.settings import KafkaSettings
 from headwater.validation import load_schemas
 from headwater.validation.compile import compile_schema, derive
+
+PARTITIONS = 4
 
 
 async def main(port: int) -> None:
@@ -25,6 +34,7 @@ async def main(port: int) -> None:
     validator = compile_schema(derive(schema, schemas.event_definitions))
     producer = await open_producer(KafkaSettings.from_env())
     numbers = itertools.count()
+    locks = [asyncio.Lock() for _ in range(PARTITIONS)]
 
     async def accept(request: web.Request) -> web.Response:
         body = await request.read()
@@ -32,11 +42,42 @@ async def main(port: int) -> None:
         if not validator.is_valid(event["properties"]):
             return web.Response(status=400)
         number = next(numbers)
-        await producer.send_and_wait("headwater.bench", value=body, partition=number % 4)
+        await producer.send_and_wait(FLOOR_TOPIC, value=body, partition=number % PARTITIONS)
         return web.json_response({"id": str(number)}, status=202)
 
-    app = web.Application()
+    async def send(partition: int, events: list[bytes]) -> list[asyncio.Future[None]]:
+        async with locks[partition]:
+            sent = []
+            builder = producer.create_batch()
+            now = int(time.time() * 1000)
+            for raw in events:
+                if builder.append(key=None, value=raw, timestamp=now) is None:
+                    sent.append(
+                        await producer.send_batch(builder, FLOOR_TOPIC, partition=partition)
+                    )
+                    builder = producer.create_batch()
+                    builder.append(key=None, value=raw, timestamp=now)
+            sent.append(await producer.send_batch(builder, FLOOR_TOPIC, partition=partition))
+            return sent
+
+    async def accept_batch(request: web.Request) -> web.Response:
+        events = orjson.loads(await request.read())["events"]
+        shares: dict[int, list[bytes]] = defaultdict(list)
+        answers = []
+        for event in events:
+            if not validator.is_valid(event["properties"]):
+                return web.Response(status=400)
+            key = event["bringBackProperties"]["value"].encode()
+            shares[zlib.crc32(key) % PARTITIONS].append(orjson.dumps(event))
+            answers.append({"status": 202, "id": str(next(numbers))})
+        waiting = [future for share in shares.items() for future in await send(*share)]
+        await asyncio.gather(*waiting)
+        body = orjson.dumps({"accepted": len(answers), "rejected": 0, "results": answers})
+        return web.Response(body=body, status=202, content_type="application/json")
+
+    app = web.Application(client_max_size=8 * 1024 * 1024)
     app.router.add_post("/events", accept)
+    app.router.add_post("/batch", accept_batch)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

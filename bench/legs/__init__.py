@@ -1,0 +1,1 @@
+"""One module for each leg: `measure(context)` gives its rows."""
