@@ -468,3 +468,8 @@ def test_session_is_refused_with_reasons(document: JsonObject, said: list[tuple[
     value, errors = VALIDATOR.check_session(document)
     assert value is None
     assert _said(errors) == said
+
+
+def test_customer_version_of_the_disclaimer_has_no_limit_of_its_own() -> None:
+    consents = {"disclaimer": {"version": "v" * 300}}
+    assert _customer({"consents": consents}) == {"consents": consents}
