@@ -115,7 +115,7 @@ def _judge_customer(
     if (
         not isinstance(command, CreateCustomer)
         and own_id is not None
-        and own_id != str(command.customer_id)
+        and not (isinstance(own_id, str) and find_uuid(own_id) == command.customer_id)
     ):
         errors += (FieldError(message="property is immutable", path="/id"),)
     document, found = validator.check_customer(parsed, config)
@@ -134,7 +134,7 @@ def _judge_customer(
         if node.type is NodeType.AGGREGATE:
             errors += (FieldError(message="aggregate node is read-only", path="/nodeId"),)
         elif document is not None:
-            errors += missing_properties(document, node, whole=True)
+            errors += missing_properties(document, node)
     if errors or document is None or node is None:
         return Judged(refusal=refusals.customer_not_valid(*errors))
     no_check = config.customer_policy is CustomerPolicy.NO_CHECK

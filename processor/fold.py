@@ -27,9 +27,9 @@ from headwater.domain.configuration import (
     Node,
     WorkspaceConfig,
 )
-from headwater.domain.customer import StoredCustomer, compact_size
+from headwater.domain.customer import StoredCustomer, compact_size, string_list_limits
 from headwater.domain.event import render_event
-from headwater.domain.ids import CustomerId, NodeId
+from headwater.domain.ids import CustomerId, NodeId, find_uuid
 from headwater.domain.json import JsonObject
 from headwater.domain.matching import emptied_by_patch, match_key, missing_properties
 from headwater.domain.merge import Mode, check_merged, merge
@@ -96,6 +96,7 @@ class _Folding:
         self.found = found
         self.config = config
         self.now = now
+        self.list_limits = string_list_limits(config.customer_extended)
         self.changes = Changes()
         self.customers = dict(found.customers)
         self.held = dict(found.held)
@@ -131,7 +132,7 @@ class _Folding:
         if owner is not None:
             return self._merge_into(checked, self.customers[owner], Mode.POST, 201, node)
         merged = merge(None, document, Mode.POST)
-        refusal = _check_size(merged.document) or _check_document(merged.document)
+        refusal = self._check_document({}, merged.document)
         refusal = refusal or self._check_session(
             node.id, command.session_value, command.customer_id
         )
@@ -163,7 +164,8 @@ class _Folding:
         if customer is None:
             return _unknown(command.customer_id)
         node = self.config.nodes[customer.node_id]
-        if checked.body_node_id is not None and checked.body_node_id != str(customer.node_id):
+        named = checked.body_node_id
+        if named is not None and find_uuid(named) != customer.node_id:
             fault = FieldError(message="property is immutable", path="/nodeId")
             return Rejected(refusal=refusals.customer_not_valid(fault))
         if isinstance(command, PatchCustomer):
@@ -178,10 +180,18 @@ class _Folding:
         command = checked.command
         assert isinstance(command, (CreateCustomer, PatchCustomer, ReplaceCustomer))
         assert checked.document is not None
+        if mode in {Mode.PUT, Mode.PUT_STRICT}:
+            errors = missing_properties(checked.document, node)
+            if errors:
+                return Rejected(refusal=refusals.customer_not_valid(*errors))
         merged = merge(customer.document, checked.document, mode)
         new_key: IdentityKey | None = None
         if merged.changed:
-            refusal = self._check_merged(merged.document, customer.document, node, mode)
+            # only what this write empties: a rule that came later asks nothing of it
+            errors = emptied_by_patch(customer.document, merged.document, node)
+            if errors:
+                return Rejected(refusal=refusals.customer_not_valid(*errors))
+            refusal = self._check_document(customer.document, merged.document)
             if refusal is not None:
                 return Rejected(refusal=refusal)
             new_key = self._key_of(merged.document, node)
@@ -214,16 +224,13 @@ class _Folding:
         self._assign_session(node.id, command.session_value, customer.id, command)
         return self._applied(status, customer)
 
-    def _check_merged(
-        self, document: JsonObject, before: JsonObject, node: Node, mode: Mode
-    ) -> Refusal | None:
-        if mode in {Mode.PUT, Mode.PUT_STRICT}:
-            errors = missing_properties(document, node, whole=True)
-        else:  # only what this write empties: a rule that came later asks nothing of it
-            errors = emptied_by_patch(before, document, node)
+    def _check_document(self, before: JsonObject, after: JsonObject) -> Refusal | None:
+        errors = check_merged(before, after, self.list_limits)
         if errors:
             return refusals.customer_not_valid(*errors)
-        return _check_document(document) or _check_size(document)
+        if compact_size(after) > MAX_CUSTOMER_BYTES:
+            return refusals.payload_exceeds(MAX_CUSTOMER_BYTES)
+        return None
 
     def _delete(self, checked: Checked, command: DeleteCustomer) -> Outcome:
         customer = self._live(command.customer_id, checked)
@@ -458,14 +465,3 @@ class _Folding:
 
 def _unknown(customer_id: CustomerId) -> Rejected:
     return Rejected(refusal=refusals.entity_not_found("customer", str(customer_id)))
-
-
-def _check_document(document: JsonObject) -> Refusal | None:
-    errors = check_merged(document)
-    return refusals.customer_not_valid(*errors) if errors else None
-
-
-def _check_size(document: JsonObject) -> Refusal | None:
-    if compact_size(document) > MAX_CUSTOMER_BYTES:
-        return refusals.payload_exceeds(MAX_CUSTOMER_BYTES)
-    return None

@@ -10,12 +10,19 @@ Source: customer-model 1, 2 and 4.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from headwater.domain.ids import CustomerId, NodeId
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.moment import format_datetime
+
+MAX_TAGS_LENGTH = 1000
+"""Characters of all tags of one list (contacthub 2.8)."""
+
+DEFAULT_LIST_LENGTH = 1000
+"""Length of an extended list of strings unless its definition says another (customer-model 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +39,20 @@ class StoredCustomer:
     registered_by: str
     updated_by: str
     document: JsonObject
+
+
+def string_list_limits(definitions: Mapping[str, JsonObject]) -> dict[str, int]:
+    """How long the extended lists of strings may be, by name (customer-model 3)."""
+    return {
+        name: (definition.get("contactlabProperties") or {}).get("maxLength") or DEFAULT_LIST_LENGTH
+        for name, definition in definitions.items()
+        if (definition.get("items") or {}).get("type") == "string"
+    }
+
+
+def string_list_length(values: Sequence[str]) -> int:
+    """Characters of all strings and of one separator between two of them."""
+    return sum(map(len, values)) + max(len(values) - 1, 0)
 
 
 def compact_size(document: JsonObject) -> int:

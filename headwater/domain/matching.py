@@ -9,7 +9,7 @@ import hashlib
 import json
 
 from headwater.domain.configuration import Node, UniqueRule
-from headwater.domain.json import JsonObject
+from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.paths import find_value, pointer
 from headwater.domain.refusal import FieldError
 
@@ -36,11 +36,11 @@ def match_key(document: JsonObject, rule: UniqueRule) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def missing_properties(document: JsonObject, node: Node, *, whole: bool) -> tuple[FieldError, ...]:
+def missing_properties(document: JsonObject, node: Node) -> tuple[FieldError, ...]:
     """One error per unique and per mandatory property of the node that has no value.
 
-    `whole` for a document that must have them all (the body of a POST or PUT, a merged document);
-    without it, for the body of a PATCH: only what the body itself sets to null or "" is missing.
+    For a document that must have them all: the body of a POST or PUT. Null, "", an empty list and an
+    object that holds nothing are no values.
     """
     errors: dict[str, str] = {}
     for message, paths in (
@@ -48,25 +48,19 @@ def missing_properties(document: JsonObject, node: Node, *, whole: bool) -> tupl
         ("mandatory property is required", node.mandatory),
     ):
         for path in paths:
-            value = find_value(document, path)
-            if (value is None or value == "") and (whole or _is_cleared(document, path)):
+            if _is_empty(find_value(document, path)):
                 errors.setdefault(path, message)
     return tuple(FieldError(message=text, path=pointer(path)) for path, text in errors.items())
 
 
 def emptied_by_patch(before: JsonObject, after: JsonObject, node: Node) -> tuple[FieldError, ...]:
     """The errors of what a PATCH empties: missing in `after`, but not yet in `before`."""
-    already = set(missing_properties(before, node, whole=True))
-    missing = missing_properties(after, node, whole=True)
+    already = set(missing_properties(before, node))
+    missing = missing_properties(after, node)
     return tuple(error for error in missing if error not in already)
 
 
-def _is_cleared(document: JsonObject, path: str) -> bool:
-    value: object = document
-    for name in path.split("."):
-        if not isinstance(value, dict) or name not in value:
-            return False
-        value = value[name]
-        if value is None or value == "":
-            return True
-    return False
+def _is_empty(value: JsonValue) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_empty, value.values()))
+    return value is None or value in ("", [])

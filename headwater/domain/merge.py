@@ -19,11 +19,13 @@ Source: customer-model 5.2 to 5.7.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headwater.domain.customer import MAX_TAGS_LENGTH, string_list_length
 from headwater.domain.json import JsonObject, JsonValue
+from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError
 
 _ID_COLLECTIONS = frozenset({"educations", "likes", "jobs", "subscriptions"})
@@ -67,17 +69,41 @@ def merge(current: JsonObject | None, incoming: JsonObject, mode: Mode) -> Merge
     return Merged(document=document, changed=document is not current)
 
 
-def check_merged(document: JsonObject) -> tuple[FieldError, ...]:
-    """Errors that only show after the merge: `address.geo` needs both its members (5.3)."""
-    address = (document.get("base") or {}).get("address") or {}
-    geo = address.get("geo")
-    if not geo:
-        return ()
-    return tuple(
-        FieldError(message="required property is missing", path=f"/base/address/geo/{name}")
-        for name in ("lat", "lon")
-        if geo.get(name) is None
-    )
+def check_merged(
+    before: JsonObject, after: JsonObject, list_limits: Mapping[str, int]
+) -> tuple[FieldError, ...]:
+    """Errors that only show after the merge, in what the write changed.
+
+    `address.geo` needs both its members (5.3). Lists of tags and extended lists of strings (`list_limits`
+    by name) have a greatest length, also when a POST appends to them (contacthub 2.8).
+    """
+    errors: list[FieldError] = []
+    geo = ((after.get("base") or {}).get("address") or {}).get("geo")
+    if geo:
+        errors += (
+            FieldError(message="required property is missing", path=f"/base/address/geo/{name}")
+            for name in ("lat", "lon")
+            if geo.get(name) is None
+        )
+    for name, tags in _changed_lists(before.get("tags"), after.get("tags")):
+        if sum(map(len, tags)) > MAX_TAGS_LENGTH:
+            message = f"max length is {MAX_TAGS_LENGTH}"
+            errors.append(FieldError(message=message, path=f"/tags/{name}"))
+    for name, values in _changed_lists(before.get("extended"), after.get("extended")):
+        if name in list_limits and string_list_length(values) > list_limits[name]:
+            message = f"max length is {list_limits[name]}"
+            errors.append(FieldError(message=message, path="/extended" + pointer_of([name])))
+    return tuple(errors)
+
+
+def _changed_lists(
+    before: JsonObject | None, after: JsonObject | None
+) -> Iterator[tuple[str, list[JsonValue]]]:
+    if after is None or after is before:
+        return
+    for name, value in after.items():
+        if isinstance(value, list) and (before is None or value is not before.get(name)):
+            yield name, value
 
 
 def _merge_sections(current: JsonObject, incoming: JsonObject, mode: Mode) -> JsonObject:

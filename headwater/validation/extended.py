@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headwater.domain.configuration import WorkspaceConfig
+from headwater.domain.customer import string_list_length, string_list_limits
 from headwater.domain.ids import WorkspaceId
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.paths import pointer_of
@@ -13,7 +14,6 @@ from headwater.domain.refusal import FieldError
 from headwater.validation.check import Check, Errors, make_check
 
 DEFAULT_LENGTH = 255
-DEFAULT_LIST_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +78,7 @@ def _compile(config_version: int, definitions: Mapping[str, JsonObject]) -> _Rul
             }
         ),
         disabled=frozenset(name for name, limit in limits.items() if limit.get("enabled") is False),
-        list_limits={
-            name: limits[name].get("maxLength") or DEFAULT_LIST_LENGTH
-            for name, definition in definitions.items()
-            if (definition.get("items") or {}).get("type") == "string"
-        },
+        list_limits=string_list_limits(definitions),
     )
 
 
@@ -106,7 +102,7 @@ def _judge(value: JsonObject, rules: _Rules, root: str) -> tuple[JsonObject, Err
         return checked, errors
     for name, limit in rules.list_limits.items():
         elements: JsonValue = checked.get(name)
-        if elements and sum(map(len, elements)) + len(elements) - 1 > limit:
+        if elements and string_list_length(elements) > limit:
             path = root + pointer_of([name])
             errors += (FieldError(message=f"max length is {limit}", path=path),)
     return checked, errors

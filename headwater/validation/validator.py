@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from headwater.domain.configuration import WorkspaceConfig
+from headwater.domain.customer import MAX_TAGS_LENGTH
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.moment import find_datetime, format_datetime
 from headwater.domain.refusal import FieldError
@@ -24,9 +25,6 @@ from headwater.validation.extended import ExtendedChecks
 from headwater.validation.formats import CONTEXT_FORMATS
 from headwater.validation.report import undefined
 from headwater.validation.schemas import Schemas
-
-MAX_TAGS = 1000
-"""Characters of all tags of one list."""
 
 
 class Validator:
@@ -63,8 +61,9 @@ class Validator:
             return None, errors
         tags = checked.get("tags") or {}
         for name, tag_list in tags.items():
-            if sum(map(len, tag_list or ())) > MAX_TAGS:
-                errors += (FieldError(message=f"max length is {MAX_TAGS}", path=f"/tags/{name}"),)
+            if sum(map(len, tag_list or ())) > MAX_TAGS_LENGTH:
+                message = f"max length is {MAX_TAGS_LENGTH}"
+                errors += (FieldError(message=message, path=f"/tags/{name}"),)
         extended = checked.get("extended")
         if extended:
             extended, found = self._extended.customer(extended, config, "/extended")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
+
+import pytest
 
 from headwater.domain.configuration import Node, UniqueRule
 from headwater.domain.ids import NodeId
@@ -27,6 +30,18 @@ def test_missing_properties_names_each_path() -> None:
     unique = "unique customer property is required"
     email = FieldError(message=unique, path="/base/contacts/email")
     name = FieldError(message="mandatory property is required", path="/base/firstName")
-    assert missing_properties({"externalId": "A1"}, _NODE, whole=True) == (email, name)
-    assert missing_properties({"base": {"contacts": None}}, _NODE, whole=False) == (email,)
+    assert missing_properties({"externalId": "A1"}, _NODE) == (email, name)
+    assert missing_properties(_document("", "a@x.it"), _NODE) == (
+        FieldError(message=unique, path="/externalId"),
+        name,
+    )
     assert emptied_by_patch(_document("A1", "a@x.it"), {"externalId": "A1"}, _NODE) == (email,)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"email": None}, {"geo": {"lat": None}}, ""])
+def test_missing_properties_takes_what_holds_nothing_for_missing(value: object) -> None:
+    node = replace(_NODE, unique=UniqueRule(properties=()), mandatory=("base.jobs",))
+    error = FieldError(message="mandatory property is required", path="/base/jobs")
+    assert missing_properties({"base": {"jobs": value}}, node) == (error,)
+    assert missing_properties({"base": {"jobs": [{"id": "j"}]}}, node) == ()
+    assert missing_properties({"base": {"jobs": False}}, node) == ()

@@ -148,11 +148,24 @@ def test_merge_tells_true_from_one() -> None:
 
 
 def test_check_merged_wants_both_coordinates() -> None:
-    (error,) = check_merged({"base": {"address": {"geo": {"lat": 1}}}})
+    (error,) = check_merged({}, {"base": {"address": {"geo": {"lat": 1}}}}, {})
     assert (error.message, error.path) == (
         "required property is missing",
         "/base/address/geo/lon",
     )
+
+
+def test_check_merged_counts_what_a_post_appends() -> None:
+    stored: JsonObject = {"tags": {"auto": [], "manual": ["a" * 900]}, "extended": {"w": ["b" * 8]}}
+    more: JsonObject = {"tags": {"manual": ["c" * 101]}, "extended": {"w": ["d"]}}
+    both = merge(stored, more, Mode.POST).document
+    assert [(e.path, e.message) for e in check_merged(stored, both, {"w": 9})] == [
+        ("/tags/manual", "max length is 1000"),
+        ("/extended/w", "max length is 9"),
+    ]
+    assert check_merged(stored, both, {"w": 10})[1:] == ()
+    # what is too long already, since the limit was lowered, is nothing that this write did
+    assert check_merged(stored, {**stored, "extra": "x"}, {"w": 1}) == ()
 
 
 _text = st.sampled_from(["", "a", "b"])
