@@ -157,15 +157,9 @@ async def read_user(conn: Connection, user_id: int) -> JsonObject | None:
     return None if row is None else dict(row)
 
 
-async def list_workspaces(
-    conn: Connection,
-    *,
-    name: str | None = None,
-    group_pk: int | None = None,
-    only: WorkspaceId | None = None,
-) -> list[Workspace]:
-    """Workspaces in order of creation; `name` is a part of the name in any case."""
-    rows = await conn.fetch(SQL["list_workspaces"], name, group_pk, only)
+async def list_workspaces(conn: Connection, *, only: WorkspaceId | None = None) -> list[Workspace]:
+    """Workspaces in order of creation."""
+    rows = await conn.fetch(SQL["list_workspaces"], only)
     return [
         Workspace(
             id=WorkspaceId(row["id"]),

@@ -47,11 +47,9 @@ UPDATE workspaces SET config_version = config_version + 1 WHERE id = $1 RETURNIN
 UPDATE platform SET config_version = config_version + 1;
 
 -- name: list_workspaces
--- $1 part of the name, or null, $2 group, or null, $3 only this workspace, or null
+-- In order of creation. $1 only this workspace, or null
 SELECT id, name, slug, group_pk, shard, status FROM workspaces
-WHERE ($1::text IS NULL OR position(lower($1) IN lower(name)) > 0)
-    AND ($2::bigint IS NULL OR group_pk = $2)
-    AND ($3::uuid IS NULL OR id = $3)
+WHERE $1::uuid IS NULL OR id = $1
 ORDER BY created_at, id;
 
 -- name: insert_workspace

@@ -11,6 +11,7 @@ from headwater.domain.configuration import Role
 from tests.http.configuration.conftest import Control
 
 PATH = "/hub/v1/workspaces"
+FORBIDDEN = "You don't have the necessary permissions for the resource"
 
 
 def _body(**changes: Any) -> dict[str, Any]:
@@ -35,6 +36,22 @@ async def test_a_new_workspace_is_enabled_and_listed(control: Control) -> None:
     }
 
 
+async def test_the_longest_slug(control: Control) -> None:
+    body = _body(slug="0-" + "z" * 61, groupPk=2**63 - 1)
+    made = await control.call("POST", PATH, body)
+    assert (made.status, made.body["slug"]) == (201, body["slug"])
+
+
+async def test_a_name_is_found_literally(control: Control) -> None:
+    made = (await control.call("POST", PATH, _body(name="50% Öl_"))).body
+    for name in ("50%", "öl_", "% Ö"):
+        found = await control.call("GET", PATH, params={"name": name})
+        assert found.body["elements"] == [made]
+    for name in ("5_%", "a\0"):
+        found = await control.call("GET", PATH, params={"name": name})
+        assert (found.body["elements"], found.body["page"]["totalElements"]) == ([], 0)
+
+
 async def test_pages_and_groups(control: Control) -> None:
     made = [(await control.call("POST", PATH, _body(groupPk=9))).body for _ in range(3)]
     second = await control.call("GET", PATH, params={"groupPk": "9", "size": "2", "page": "1"})
@@ -48,7 +65,16 @@ async def test_pages_and_groups(control: Control) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("page", "51"), ("page", "-1"), ("page", "x"), ("size", "51"), ("size", ""), ("groupPk", "0")],
+    [
+        ("page", "51"),
+        ("page", "-1"),
+        ("page", "x"),
+        ("size", "51"),
+        ("size", ""),
+        ("groupPk", "0"),
+        ("groupPk", "x"),
+        ("groupPk", str(2**63)),
+    ],
 )
 async def test_a_bad_parameter(control: Control, name: str, value: str) -> None:
     answer = await control.call("GET", PATH, params={name: value})
@@ -62,6 +88,14 @@ async def test_a_bad_parameter(control: Control, name: str, value: str) -> None:
         ({"name": None}, "required property is missing", "/name"),
         ({"slug": "No Capitals"}, "invalid format pattern", "/slug"),
         ({"slug": "a" * 64}, "invalid format pattern", "/slug"),
+        ({"slug": ""}, "invalid format pattern", "/slug"),
+        ({"slug": "a\n"}, "invalid format pattern", "/slug"),
+        ({"slug": "ä"}, "invalid format pattern", "/slug"),
+        ({"slug": None}, "required property is missing", "/slug"),
+        ({"groupPk": 1.5}, "expected type integer", "/groupPk"),
+        ({"groupPk": None}, "required property is missing", "/groupPk"),
+        ({"shard": 1}, "expected type string", "/shard"),
+        ({"id": "x"}, "property is not defined", "/id"),
         ({"groupPk": 0}, "minimum is 1", "/groupPk"),
         ({"groupPk": 2**63}, f"maximum is {2**63 - 1}", "/groupPk"),
         ({"groupPk": "1"}, "expected type integer", "/groupPk"),
@@ -89,12 +123,13 @@ async def test_a_slug_is_given_once(control: Control) -> None:
     await control.refused(answer, 409, f"Conflict: the slug '{body['slug']}' is taken")
 
 
-async def test_only_an_operator_creates(control: Control) -> None:
-    admin = await control.user(Role.ADMIN)
-    answer = await admin.call("POST", PATH, _body())
-    await control.refused(answer, 403, "You don't have the necessary permissions for the resource")
-    listed = await admin.call("GET", PATH)
-    assert [w["id"] for w in listed.body["elements"]] == [control.workspace_id]
+async def test_only_an_operator_lists_and_creates(control: Control) -> None:
+    admin = await control.user(Role.ADMIN, Role.USER)
+    source = control.acting_as((await control.source())["token"])
+    for caller in (admin, source):
+        for method in ("GET", "POST"):
+            answer = await caller.call(method, PATH, {"nonsense": 1} if method == "POST" else None)
+            await control.refused(answer, 403, FORBIDDEN)
 
 
 async def test_no_token(control: Control) -> None:
