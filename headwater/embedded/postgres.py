@@ -150,6 +150,7 @@ class EmbeddedPostgres:
             self._run(
                 "createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", "headwater", "headwater"
             )
+            self._is_fresh = False
 
     def _is_ready(self, pid: int) -> bool:
         """Whether the server says that it accepts connections, also after a recovery.
