@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from headwater.domain import refusal as refusals
@@ -71,7 +72,11 @@ def judge(
 def customer_of_event(document: JsonObject) -> UUID | None:
     """The customer that an event names by id, if it does."""
     named = document["customerId"]
-    return None if named is None else find_uuid(named)
+    return None if named is None else _find_customer_id(named)
+
+
+_find_customer_id = lru_cache(maxsize=8_192)(find_uuid)
+"""The steps of a batch ask several times about the same id."""
 
 
 def session_not_valid(*errors: FieldError) -> Refusal:

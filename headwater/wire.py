@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from headwater.domain.ids import (
     RejectionId,
     SessionId,
     WorkspaceId,
+    find_uuid,
 )
 from headwater.domain.json import JsonObject
 from headwater.domain.refusal import FieldError, Refusal
@@ -140,6 +142,19 @@ def decode_envelope(header: bytes, body: bytes) -> Command:
         raise Undecodable(f"the envelope can't be read: {exc!r}") from exc
 
 
+def _uuid(text: str) -> UUID:
+    found = find_uuid(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no UUID")
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _workspace_of(text: str) -> WorkspaceId:
+    """One object per workspace: it is the key of much that follows, and then found by identity."""
+    return WorkspaceId(_uuid(text))
+
+
 def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
     if fields["v"] != VERSION:
         raise Undecodable(f"the envelope has version {fields['v']!r}, expected {VERSION}")
@@ -147,8 +162,8 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
     answer_by = fields.get("answerBy")
     replay_of = fields.get("replayOf")
     envelope = Envelope(
-        workspace_id=WorkspaceId(UUID(fields["workspace"])),
-        operation_id=OperationId(UUID(fields["operation"])),
+        workspace_id=_workspace_of(fields["workspace"]),
+        operation_id=OperationId(_uuid(fields["operation"])),
         caller=fields["caller"],
         accepted_at=_moment(fields["accepted"]),
         tracing_id=fields["tracing"],
@@ -160,7 +175,7 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
         answer_by=None if answer_by is None else _moment(answer_by),
         replay_of=None if replay_of is None else RejectionId(UUID(replay_of)),
     )
-    entity = UUID(fields["id"])
+    entity = _uuid(fields["id"])
     match fields["kind"]:
         case "RecordEvent":
             return RecordEvent(envelope=envelope, event_id=EventId(entity), body=body)

@@ -402,7 +402,7 @@ def _answers(
     for position, item in enumerate(checked):
         outcome = outcomes[position]
         document = None
-        if isinstance(outcome, Applied):
+        if isinstance(outcome, Applied) and item.command and item.command.envelope.reply_to:
             if outcome.body is not None:
                 document = orjson.dumps(outcome.body).decode()
             elif outcome.version is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -247,7 +246,7 @@ def _record(message: object) -> Record:
         kafka_offset=KafkaOffset(message.offset),  # type: ignore[attr-defined]
         headers=message.headers,  # type: ignore[attr-defined]
         value=message.value or b"",  # type: ignore[attr-defined]
-        written_at=datetime.fromtimestamp(message.timestamp / 1000, UTC),  # type: ignore[attr-defined]
+        written_ms=message.timestamp,  # type: ignore[attr-defined]
     )
 
 

@@ -14,7 +14,7 @@ from headwater.domain.ids import NIL_WORKSPACE, WorkspaceId, find_uuid
 from processor.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: half the time, and one is made per record
 class Decoded:
     """A record and its command; `fault` says why there is none."""
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from headwater.domain.ids import KafkaOffset
 from headwater.postgres.offsets import Partition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: half the time, and many are made
 class Record:
     topic: str
     partition: int
     kafka_offset: KafkaOffset
     headers: Sequence[tuple[str, bytes]]
     value: bytes
-    written_at: datetime
+    written_ms: int
+
+    @property
+    def written_at(self) -> datetime:
+        return datetime.fromtimestamp(self.written_ms / 1000, UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,6 @@ from headwater.postgres.customers import write_customers, write_versions
 from headwater.postgres.events import (
     AnonymousEvent,
     Attached,
-    NewEvent,
     attach_events,
     delete_events_of_customers,
     insert_events,
@@ -34,7 +33,7 @@ from headwater.postgres.identities import (
 )
 from headwater.postgres.pool import Connection
 from headwater.postgres.updates import Update
-from processor.fold import Changes, EventChange
+from processor.fold import Changes
 
 _BRING_BACK_TYPE = {"SESSION": "SESSION_ID", "EXTERNAL": "EXTERNAL_ID"}
 _KIND = {name: kind for kind, name in _BRING_BACK_TYPE.items()}
@@ -60,15 +59,11 @@ async def store(
     `int_ids` are the numbers of the customers in `changes.created`.
     """
     documents: dict[tuple[UUID, int], str] = {}
-    inserted = await insert_events(
-        conn, workspace_id, [_new_event(change) for change in changes.events]
-    )
+    inserted = await insert_events(conn, workspace_id, changes.events)
     # an event that was stored before, as by a replay, is no change
-    updates = [
-        update
-        for update in changes.updates
-        if not (update.entity_type == "EVENT" and update.entity_id not in inserted)
-    ]
+    updates = changes.updates
+    if len(inserted) != len(changes.events):
+        updates = _without_repeated(updates, inserted)
     await delete_identities_of_customers(conn, workspace_id, changes.deleted)
     numbered = {
         customer_id: _number(customer, int_ids)
@@ -82,7 +77,7 @@ async def store(
         versions.append((version.id, version.version, text))
     await write_versions(conn, workspace_id, versions)
     await _store_identities(conn, workspace_id, changes, now)
-    updates += await _attach_waiting(conn, workspace_id, changes, now)
+    updates = updates + await _attach_waiting(conn, workspace_id, changes, now)
     gone = await delete_events_of_customers(conn, workspace_id, changes.deleted)
     updates += [
         Update(
@@ -98,26 +93,22 @@ async def store(
     return Stored(updates=updates, documents=documents)
 
 
+def _without_repeated(updates: list[Update], inserted: set[EventId]) -> list[Update]:
+    """`updates` with one entry per event that was inserted."""
+    left = set(inserted)
+    kept = []
+    for update in updates:
+        if update.entity_type == "EVENT":
+            if update.entity_id not in left:
+                continue
+            left.discard(EventId(update.entity_id))
+        kept.append(update)
+    return kept
+
+
 def _number(customer: StoredCustomer, int_ids: Mapping[CustomerId, int]) -> StoredCustomer:
     number = int_ids.get(customer.id)
     return customer if number is None else replace(customer, int_id=number)
-
-
-def _new_event(change: EventChange) -> NewEvent:
-    document = change.document
-    bring_back = document["bringBackProperties"]
-    return NewEvent(
-        id=EventId(UUID(document["id"])),
-        node_id=change.node_id,
-        customer_id=change.customer_id,
-        type=document["type"],
-        context=document["context"],
-        date=change.date,
-        registered_at=change.registered_at,
-        bring_back_type=None if bring_back is None else bring_back["type"],
-        bring_back_value=None if bring_back is None else bring_back["value"],
-        document=orjson.dumps(document).decode(),
-    )
 
 
 async def _store_identities(

@@ -29,7 +29,9 @@ class ReplyTo:
     correlation: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(
+    slots=True, kw_only=True
+)  # not frozen: a quarter of the time, and one is made per record
 class Envelope:
     """What every command carries beside its body.
 

@@ -30,7 +30,7 @@ def render_event(
         "context": body["context"],
         "properties": body["properties"],
         "contextInfo": body.get("contextInfo"),
-        "date": format_datetime(date),
+        "date": body.get("date") or format_datetime(date),
         "tracking": body.get("tracking"),
         "origin": origin,
         "prev": None,

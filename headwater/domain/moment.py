@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 _MOMENT = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})"
@@ -12,7 +13,10 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 
+_USUAL_LENGTHS = (20, 24)
 
+
+@lru_cache(maxsize=256)
 def format_datetime(moment: datetime) -> str:
     """`YYYY-MM-DDTHH:MM:SS.mmm+0000`, the one spelling that every client can parse."""
     moment = moment.astimezone(UTC)
@@ -28,6 +32,11 @@ def find_datetime(text: str) -> datetime | None:
     RFC 3339, also with the offsets `+0000` and `+02`; without offset UTC, without time midnight UTC. A
     leap second is read as the last millisecond before it.
     """
+    if len(text) in _USUAL_LENGTHS and _is_usual(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass  # a leap second, or no moment at all: the long way tells
     found = _MOMENT.fullmatch(text)
     if found is None:
         return None
@@ -50,6 +59,20 @@ def find_datetime(text: str) -> datetime | None:
         return local.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def _is_usual(text: str) -> bool:
+    """Whether `text` has the shape of `2026-01-02T03:04:05Z`, with milliseconds or without: of what the
+    standard library reads in that length only this means the same here, and is read ten times faster.
+    """
+    return (
+        text[4] == "-" == text[7]
+        and text[10] == "T"
+        and text[11:13] != "24"
+        and text[13] == ":" == text[16]
+        and text[-1] == "Z"
+        and (len(text) == _USUAL_LENGTHS[0] or text[19] == ".")
+    )
 
 
 def parse_datetime(text: str) -> datetime:

@@ -109,12 +109,10 @@ async def write_versions(
 ) -> None:
     """Keep documents as they are sent: (entity id, version, JSON text)."""
     if versions:
-        await conn.execute(
-            SQL["write_versions"],
-            workspace_id,
-            [entity_id for entity_id, _, _ in versions],
-            [version for _, version, _ in versions],
-            [document for _, _, document in versions],
+        await conn.copy_records_to_table(
+            "versions",
+            columns=("workspace_id", "entity_id", "version", "document"),
+            records=[(workspace_id, *version) for version in versions],
         )
 
 

@@ -62,12 +62,6 @@ ON CONFLICT (workspace_id, id) DO UPDATE SET
     external_id = excluded.external_id, version = excluded.version, deleted = excluded.deleted,
     updated_at = excluded.updated_at, updated_by = excluded.updated_by, document = excluded.document;
 
--- name: write_versions
--- $1 workspace, $2 entity ids, $3 versions, $4 documents
-INSERT INTO versions (workspace_id, entity_id, version, document)
-SELECT $1, v.entity_id, v.version, v.document
-FROM unnest($2::uuid[], $3::integer[], $4::text[]) AS v (entity_id, version, document);
-
 -- name: read_versions
 -- $1 workspace, $2 entity ids, $3 versions
 SELECT v.entity_id, v.version, v.document

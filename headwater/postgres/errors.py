@@ -26,6 +26,9 @@ _CONTENDED = (
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
 )
+_RACES = {"events_pkey"}
+"""Keys that are looked up before the insert: who violates one was overtaken, and finds the row when it
+looks again."""
 
 
 @contextmanager
@@ -34,6 +37,10 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _CONTENDED as exc:
+        raise Contended(f"Postgres: {exc}") from exc
+    except asyncpg.UniqueViolationError as exc:
+        if exc.constraint_name not in _RACES:
+            raise
         raise Contended(f"Postgres: {exc}") from exc
     except asyncpg.InterfaceError as exc:
         # asyncpg raises this both for lost connections and for wrong arguments; only the first is an outage

@@ -1,19 +1,8 @@
 -- Events as the processor writes them. Reading for clients is in search.sql.
 
--- name: insert_events
--- An id that exists stays as it is: a replayed write has no second effect. Returns what was new.
--- $1 workspace, then arrays: $2 ids, $3 nodes, $4 customers, $5 types, $6 contexts, $7 dates,
--- $8 registered at, $9 bring-back types, $10 bring-back values, $11 documents
-INSERT INTO events (workspace_id, id, node_id, customer_id, type, context, date, registered_at,
-    bring_back_type, bring_back_value, document)
-SELECT $1, e.id, e.node_id, e.customer_id, e.type, e.context, e.date, e.registered_at,
-    e.bring_back_type, e.bring_back_value, e.document
-FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[],
-    $8::timestamptz[], $9::text[], $10::text[], $11::text[])
-    AS e (id, node_id, customer_id, type, context, date, registered_at,
-        bring_back_type, bring_back_value, document)
-ON CONFLICT (workspace_id, id) DO NOTHING
-RETURNING id;
+-- name: find_stored_events
+-- Which of these are stored already, deleted ones too. $1 workspace, $2 ids
+SELECT id FROM events WHERE workspace_id = $1 AND id = ANY ($2::uuid[]);
 
 -- name: lock_anonymous_events
 -- The events that wait for these values, oldest first. $1 workspace, $2 nodes, $3 types, $4 values

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from headwater.domain.ids import NodeId, WorkspaceId
@@ -14,9 +14,8 @@ from headwater.postgres.pool import Connection
 SQL = statements.load("updates")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
-    """One effective change of an entity, not yet in the feed."""
+class Update(NamedTuple):
+    """One effective change of an entity, not yet in the feed; columns in order."""
 
     operation: str
     entity_type: str
@@ -24,6 +23,9 @@ class Update:
     node_id: NodeId
     version: int
     changed_at: datetime
+
+
+_COLUMNS = ("workspace_id", "feed_offset", *Update._fields)
 
 
 async def append_updates(
@@ -41,21 +43,14 @@ async def append_updates(
     feed = await conn.fetchrow(SQL["lock_feed"], workspace_id)
     if feed is None:
         raise LookupError(f"workspace {workspace_id} has no feed")
-    first = feed["last_offset"] + 1
-    changed_at = feed["last_changed_at"]
-    times: list[datetime] = []
-    for update in updates:
-        changed_at = max(changed_at, update.changed_at)
-        times.append(changed_at)
-    await conn.execute(
-        SQL["append_updates"],
-        workspace_id,
-        list(range(first, first + len(updates))),
-        [u.operation for u in updates],
-        [u.entity_type for u in updates],
-        [u.entity_id for u in updates],
-        [u.node_id for u in updates],
-        [u.version for u in updates],
-        times,
-    )
-    await conn.execute(SQL["move_feed"], workspace_id, first + len(updates) - 1, changed_at)
+    last: int = feed["last_offset"]
+    changed_at: datetime = feed["last_changed_at"]
+    rows = []
+    for last, update in enumerate(updates, last + 1):  # noqa: B020  # goes on from it
+        if update.changed_at >= changed_at:
+            changed_at = update.changed_at
+            rows.append((workspace_id, last, *update))
+        else:
+            rows.append((workspace_id, last, *update[:-1], changed_at))
+    await conn.copy_records_to_table("updates", columns=_COLUMNS, records=rows)
+    await conn.execute(SQL["move_feed"], workspace_id, last, changed_at)
