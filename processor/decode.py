@@ -10,7 +10,7 @@ import orjson
 
 from headwater import wire
 from headwater.domain.commands import Command
-from headwater.domain.ids import NIL_WORKSPACE, WorkspaceId, find_uuid
+from headwater.domain.ids import NIL_WORKSPACE, WorkspaceId, find_uuid, uuid8
 from processor.record import Record
 
 
@@ -33,7 +33,7 @@ class Decoded:
         """An id that always belongs to this position, for a record that names none itself."""
         record = self.record
         text = f"{record.topic}/{record.partition}/{record.kafka_offset}"
-        return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16], version=8)
+        return uuid8(hashlib.sha256(text.encode()).digest())
 
 
 def decode(records: tuple[Record, ...]) -> list[Decoded]:

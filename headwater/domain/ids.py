@@ -7,6 +7,7 @@ not stored yet" from "never issued" without asking anybody (`was_minted`).
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from typing import NewType
 from uuid import UUID, SafeUUID
@@ -72,29 +73,41 @@ def uuid7(milliseconds: int, bits: int) -> UUID:
     return UUID(int=value)
 
 
-def mint(workspace_id: WorkspaceId, milliseconds: int, bits: int) -> UUID:
-    """A UUIDv7 of 58 given bits whose last 16 bits check the rest within `workspace_id`."""
+def uuid8(digest: bytes) -> UUID:
+    """The UUIDv8 that always belongs to these 16 or more bytes."""
+    value = int.from_bytes(digest[:16], "big")
+    value &= ~(0xF << 76) & ~(0b11 << 62)
+    return UUID(int=value | (0x8 << 76) | (0b10 << 62))
+
+
+def space_of(workspace_id: WorkspaceId, caller: str) -> UUID:
+    """Where the operations of one caller are minted: another caller's id is unknown there."""
+    return UUID(bytes=hashlib.sha256(workspace_id.bytes + caller.encode()).digest()[:16])
+
+
+def mint(space: UUID, milliseconds: int, bits: int) -> UUID:
+    """A UUIDv7 of 58 given bits whose last 16 bits check the rest within `space`.
+
+    The space of events is their workspace, that of operations `space_of` their caller.
+    """
     unchecked = uuid7(milliseconds, bits << _CHECK_BITS).int
-    return UUID(int=unchecked | _check(workspace_id, unchecked))
+    return UUID(int=unchecked | _check(space, unchecked))
 
 
-def was_minted(workspace_id: WorkspaceId, value: UUID) -> bool:
-    """Whether `value` can come from `mint` or `mint_from_digest` for this workspace.
+def was_minted(space: UUID, value: UUID) -> bool:
+    """Whether `value` can come from `mint` or `mint_from_digest` in this space.
 
     A stranger's id passes once in 65,536: this decides between "pending" and "unknown", nothing more.
     """
-    return value.version in {7, 8} and value.int & _CHECK_MASK == _check(workspace_id, value.int)
+    return value.version in {7, 8} and value.int & _CHECK_MASK == _check(space, value.int)
 
 
-def mint_from_digest(workspace_id: WorkspaceId, digest: bytes) -> UUID:
+def mint_from_digest(space: UUID, digest: bytes) -> UUID:
     """The checked UUIDv8 that always belongs to these 16 or more bytes, as of an idempotency key."""
-    value = int.from_bytes(digest[:16], "big")
-    value &= ~(0xF << 76) & ~(0b11 << 62)
-    value |= (0x8 << 76) | (0b10 << 62)
-    value &= ~_CHECK_MASK
-    return UUID(int=value | _check(workspace_id, value))
+    value = uuid8(digest).int & ~_CHECK_MASK
+    return UUID(int=value | _check(space, value))
 
 
-def _check(workspace_id: WorkspaceId, value: int) -> int:
+def _check(space: UUID, value: int) -> int:
     unchecked = (value >> _CHECK_BITS).to_bytes(14, "big")
-    return zlib.crc32(unchecked, zlib.crc32(workspace_id.bytes)) & _CHECK_MASK
+    return zlib.crc32(unchecked, zlib.crc32(space.bytes)) & _CHECK_MASK
