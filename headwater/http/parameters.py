@@ -87,6 +87,18 @@ def sort_parameters(request: web.Request) -> list[Sort]:
     return keys
 
 
+def text_parameter(request: web.Request, name: str) -> str | None:
+    """A text that Postgres can compare.
+
+    Raises:
+        Refused: 400 `invalid parameter <name>` for U+0000.
+    """
+    text = request.query.get(name)
+    if text is not None and "\x00" in text:
+        raise Refused(refusals.invalid_parameter(name, "character not allowed"))
+    return text
+
+
 def moment_parameter(request: web.Request, name: str) -> datetime | None:
     """A date-time in any form of contacthub 2.7; a `+` may have arrived as a space."""
     text = request.query.get(name)

@@ -11,7 +11,7 @@ import orjson
 from headwater.domain.ids import NodeId, WorkspaceId
 from headwater.domain.json import JsonObject
 from headwater.postgres import statements
-from headwater.postgres.pool import Connection
+from headwater.postgres.pool import Connection, Row
 
 SQL = statements.load("outcomes_read")
 
@@ -111,23 +111,66 @@ async def list_rejections(
         skip,
         wanted.caller,
     )
-    kept = [
-        KeptRejection(
-            id=row["id"],
-            entity_type=row["entity_type"],
-            type=row["type"],
-            reason=row["reason"],
-            message=row["message"],
-            errors=orjson.loads(row["errors"]),
-            caller=row["caller"],
-            state=row["state"],
-            received_at=row["received_at"],
-            envelope=row["envelope"],
-            payload=row["payload"],
-        )
-        for row in rows
-    ]
-    return kept, rows[0]["total"] if rows else 0
+    return [_kept(row) for row in rows], rows[0]["total"] if rows else 0
+
+
+async def read_rejections_after(
+    conn: Connection,
+    workspace_id: WorkspaceId,
+    wanted: RejectionFilter,
+    after: KeptRejection | None,
+    *,
+    limit: int,
+) -> list[KeptRejection]:
+    """The next rejections behind `after` (None: from the first), in the order of their acceptance."""
+    rows = await conn.fetch(
+        SQL["read_rejections_after"],
+        workspace_id,
+        *_filters(wanted),
+        None if after is None else after.received_at,
+        None if after is None else after.id,
+        limit,
+    )
+    return [_kept(row) for row in rows]
+
+
+async def count_matching_rejections(
+    conn: Connection, workspace_id: WorkspaceId, wanted: RejectionFilter
+) -> int:
+    """How many the filter matches."""
+    count: int = await conn.fetchval(
+        SQL["count_matching_rejections"], workspace_id, *_filters(wanted)
+    )
+    return count
+
+
+def _filters(wanted: RejectionFilter) -> tuple[object, ...]:
+    return (
+        wanted.entity_type,
+        wanted.type,
+        wanted.reason,
+        wanted.received_from,
+        wanted.received_to,
+        wanted.state,
+        None if wanted.nodes is None else list(wanted.nodes),
+        wanted.caller,
+    )
+
+
+def _kept(row: Row) -> KeptRejection:
+    return KeptRejection(
+        id=row["id"],
+        entity_type=row["entity_type"],
+        type=row["type"],
+        reason=row["reason"],
+        message=row["message"],
+        errors=orjson.loads(row["errors"]),
+        caller=row["caller"],
+        state=row["state"],
+        received_at=row["received_at"],
+        envelope=row["envelope"],
+        payload=row["payload"],
+    )
 
 
 async def count_rejections(conn: Connection, workspace_id: WorkspaceId) -> int:

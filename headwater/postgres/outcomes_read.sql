@@ -38,6 +38,38 @@ WHERE workspace_id = $1
 ORDER BY received_at DESC, id
 LIMIT $10 OFFSET $11;
 
+-- name: read_rejections_after
+-- Those to replay, in the order in which they were accepted, behind a place ($10 received at, $11 id);
+-- ids go down so that the index of the list serves this too, read backwards.
+-- $1 workspace, $2 to $9 as above but for the id ($2 entity ... $8 nodes, $9 who asks), $12 limit
+SELECT id, entity_type, type, reason, message, errors::text AS errors, caller, state, received_at,
+    envelope, payload
+FROM rejections
+WHERE workspace_id = $1
+    AND ($2::text IS NULL OR entity_type = $2)
+    AND ($3::text IS NULL OR type = $3)
+    AND ($4::text IS NULL OR reason = $4)
+    AND ($5::timestamptz IS NULL OR received_at >= $5)
+    AND ($6::timestamptz IS NULL OR received_at <= $6)
+    AND ($7::text IS NULL OR state = $7)
+    AND ($8::uuid[] IS NULL OR node_id = ANY ($8) OR (node_id IS NULL AND caller = $9))
+    AND ($10::timestamptz IS NULL OR received_at > $10 OR (received_at = $10 AND id < $11::uuid))
+ORDER BY received_at, id DESC
+LIMIT $12;
+
+-- name: count_matching_rejections
+-- $1 to $9 as read_rejections_after
+SELECT count(*)
+FROM rejections
+WHERE workspace_id = $1
+    AND ($2::text IS NULL OR entity_type = $2)
+    AND ($3::text IS NULL OR type = $3)
+    AND ($4::text IS NULL OR reason = $4)
+    AND ($5::timestamptz IS NULL OR received_at >= $5)
+    AND ($6::timestamptz IS NULL OR received_at <= $6)
+    AND ($7::text IS NULL OR state = $7)
+    AND ($8::uuid[] IS NULL OR node_id = ANY ($8) OR (node_id IS NULL AND caller = $9));
+
 -- name: count_rejections
 -- $1 workspace
 SELECT count(*) FROM rejections WHERE workspace_id = $1;

@@ -3,51 +3,63 @@
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from aiohttp import web
 
-from headwater import wire
+from headwater import clock, wire
 from headwater.auth import Caller
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import Command, RecordEvent
 from headwater.domain.configuration import WorkspaceConfig
-from headwater.domain.ids import NodeId, RejectionId, find_uuid
+from headwater.domain.ids import NIL_WORKSPACE, NodeId, RejectionId, WorkspaceId, find_uuid
 from headwater.domain.json import JsonObject
 from headwater.domain.moment import format_datetime
-from headwater.errors import Refused
+from headwater.domain.refusal import FieldError
+from headwater.errors import Refused, Unavailable
 from headwater.http.answer import empty_answer, json_answer
-from headwater.http.caller import READERS, WRITERS, enter, require_role
-from headwater.http.keys import POOL
-from headwater.http.parameters import moment_parameter, page_object, page_parameters
+from headwater.http.caller import READERS, WRITERS, authenticate, require_role, workspace_of
+from headwater.http.keys import CONFIGS, POOL
+from headwater.http.parameters import (
+    moment_parameter,
+    page_object,
+    page_parameters,
+    text_parameter,
+)
 from headwater.judge import judge
 from headwater.postgres.outcomes_read import (
     KeptRejection,
     RejectionFilter,
+    count_matching_rejections,
     count_rejections,
     discard_rejection,
     list_rejections,
+    read_rejections_after,
 )
 from headwater.topics import CUSTOMERS, EVENTS, key_of_customer
 from ingest.write import DOOR, topic_and_key
 
-MAX_REPLAY = 10_000
+REPLAY_PAGE = 100
+"""Rejections in memory at once: each may hold 64 kB."""
+
 _STATES = ("OPEN", "REPLAYED", "DISCARDED")
 
 
 async def list_rejected(request: web.Request) -> web.Response:
     """Kept refusals, newest first."""
-    caller, config = await enter(request)
+    caller, workspace_id = await _enter(request)
     require_role(caller, READERS)
     page = page_parameters(request, default_size=10)
     wanted = _filter(request, caller)
     async with request.app[POOL].connection() as conn:
         kept, total = await list_rejections(
-            conn, config.id, wanted, limit=page.size, skip=page.number * page.size
+            conn, workspace_id, wanted, limit=page.size, skip=page.number * page.size
         )
         if not kept:
-            _, total = await list_rejections(conn, config.id, wanted, limit=1)
-        unfiltered = await count_rejections(conn, config.id)
+            total = await count_matching_rejections(conn, workspace_id, wanted)
+        unfiltered = await count_rejections(conn, workspace_id)
     return json_answer(
         {
             "elements": [_shown(rejection) for rejection in kept],
@@ -58,55 +70,101 @@ async def list_rejected(request: web.Request) -> web.Response:
 
 async def read_rejected(request: web.Request) -> web.Response:
     """One kept refusal."""
-    caller, config = await enter(request)
-    rejection = await _find(request, caller, config, caller.readable)
+    caller, workspace_id = await _enter(request)
+    rejection = await _find(request, caller, workspace_id, caller.readable)
     require_role(caller, READERS)
     return json_answer(_shown(rejection))
 
 
 async def replay_one(request: web.Request) -> web.Response:
     """Put a rejected write into the pipeline again, under its first id."""
-    caller, config = await enter(request, write=True)
-    rejection = await _find(request, caller, config, caller.writable)
+    caller, workspace_id = await _enter(request, write=True)
+    rejection = await _find(request, caller, workspace_id, caller.writable)
     require_role(caller, WRITERS)
-    return await _replay(request, config, [rejection])
+    dry_run = _is_dry_run(request)
+    if dry_run or rejection.state != "OPEN":
+        return json_answer({"matched": 1, "replayed": 0}, status=200 if dry_run else 202)
+    replayed = await _put_back(request, workspace_id, [rejection])
+    return json_answer({"matched": 1, "replayed": replayed}, status=202)
 
 
 async def replay_many(request: web.Request) -> web.Response:
-    """As `replay_one`, for all open ones that the filters match."""
-    caller, config = await enter(request, write=True)
+    """As `replay_one`, for all open ones that the filters match, in the order of their acceptance.
+
+    When Kafka goes away in between, 503 says how many were put back until then; they stay so, and the same
+    call goes on with the others.
+    """
+    caller, workspace_id = await _enter(request, write=True)
     require_role(caller, WRITERS)
     wanted = replace(_filter(request, caller), nodes=caller.writable)
     if wanted.state is None:
         wanted = replace(wanted, state="OPEN")
-    async with request.app[POOL].connection() as conn:
-        kept, _ = await list_rejections(conn, config.id, wanted, limit=MAX_REPLAY)
-    return await _replay(request, config, kept)
+    dry_run = _is_dry_run(request)
+    if dry_run or wanted.state != "OPEN":
+        async with request.app[POOL].connection() as conn:
+            matched = await count_matching_rejections(conn, workspace_id, wanted)
+        return json_answer({"matched": matched, "replayed": 0}, status=200 if dry_run else 202)
+    # what is refused from now on is not meant, or a busy workspace would never come to an end
+    limit = clock.now()
+    wanted = replace(wanted, received_to=min(wanted.received_to or limit, limit))
+    matched = replayed = 0
+    try:
+        async for page in _pages(request, workspace_id, wanted):
+            replayed += await _put_back(request, workspace_id, page)
+            matched += len(page)
+    except Unavailable as exc:
+        explanation = f"{replayed} writes were replayed until then, repeat the call for the others"
+        fault = FieldError(message=explanation, path="")
+        raise Refused(replace(refusals.try_again_later(), errors=(fault,))) from exc
+    return json_answer({"matched": matched, "replayed": replayed}, status=202)
 
 
 async def discard(request: web.Request) -> web.Response:
     """Give a rejected write up."""
-    caller, config = await enter(request, write=True)
-    rejection = await _find(request, caller, config, caller.writable)
+    caller, workspace_id = await _enter(request, write=True)
+    rejection = await _find(request, caller, workspace_id, caller.writable)
     require_role(caller, WRITERS)
     async with request.app[POOL].connection() as conn:
-        await discard_rejection(conn, config.id, rejection.id)
+        await discard_rejection(conn, workspace_id, rejection.id)
     return empty_answer(204)
 
 
-async def _replay(
-    request: web.Request, config: WorkspaceConfig, kept: list[KeptRejection]
-) -> web.Response:
+async def _enter(request: web.Request, *, write: bool = False) -> tuple[Caller, WorkspaceId]:
+    """As `enter`. Records that name no workspace are kept under the nil UUID, for the operator alone."""
+    caller = await authenticate(request)
+    if caller.is_operator and request.match_info["workspaceId"] == str(NIL_WORKSPACE):
+        return caller, NIL_WORKSPACE
+    config = await workspace_of(request, caller, write=write)
+    return caller, config.id
+
+
+def _is_dry_run(request: web.Request) -> bool:
     text = request.query.get("dryRun", "false").lower()
     if text not in {"true", "false"}:
         raise Refused(refusals.invalid_parameter("dryRun", f"{text!r} is not true or false"))
-    if text == "true":
-        return json_answer({"matched": len(kept), "replayed": 0})
-    door = request.app[DOOR]
-    replayed = 0
+    return text == "true"
+
+
+async def _pages(
+    request: web.Request, workspace_id: WorkspaceId, wanted: RejectionFilter
+) -> AsyncIterator[list[KeptRejection]]:
+    last: KeptRejection | None = None
+    while True:
+        async with request.app[POOL].connection() as conn:
+            page = await read_rejections_after(conn, workspace_id, wanted, last, limit=REPLAY_PAGE)
+        if not page:
+            return
+        yield page
+        last = page[-1]
+
+
+async def _put_back(
+    request: web.Request, workspace_id: WorkspaceId, kept: list[KeptRejection]
+) -> int:
+    """Put them into Kafka, in their order; returns how many could be."""
+    config = await request.app[CONFIGS].of(workspace_id)
+    shares: dict[str, list[tuple[Command, bytes]]] = defaultdict(list)
     for rejection in kept:
-        if rejection.state != "OPEN":
-            continue
         try:
             command = wire.decode_envelope(rejection.envelope, rejection.payload)
         except wire.Undecodable:
@@ -119,37 +177,44 @@ async def _replay(
             answered=True,
         )
         command = replace(command, envelope=envelope)
-        await door.acceptor.accept(command, *_topic_and_key(command, config, request))
-        replayed += 1
-    return json_answer({"matched": len(kept), "replayed": replayed}, status=202)
+        topic, key = _topic_and_key(command, config, request)
+        shares[topic].append((command, key))
+    for topic, share in shares.items():
+        await request.app[DOOR].acceptor.accept_many(share, topic)
+    return sum(map(len, shares.values()))
 
 
 def _topic_and_key(
-    command: Command, config: WorkspaceConfig, request: web.Request
+    command: Command, config: WorkspaceConfig | None, request: web.Request
 ) -> tuple[str, bytes]:
-    verdict = judge(command, config, None, request.app[DOOR].validator)
-    if verdict.refusal is None:
-        return topic_and_key(command, verdict)
+    if config is not None:
+        verdict = judge(command, config, None, request.app[DOOR].validator)
+        if verdict.refusal is None:
+            return topic_and_key(command, verdict)
     # it will be refused again, with the reasons of now; order doesn't matter for that
     if isinstance(command, RecordEvent):
         return EVENTS, command.event_id.bytes
-    entity = command.customer_id
-    return CUSTOMERS, key_of_customer(config.id, entity)
+    return CUSTOMERS, key_of_customer(command.envelope.workspace_id, command.customer_id)
 
 
 async def _find(
     request: web.Request,
     caller: Caller,
-    config: WorkspaceConfig,
+    workspace_id: WorkspaceId,
     nodes: frozenset[NodeId] | None,
 ) -> KeptRejection:
     text = request.match_info["id"]
     rejection_id = find_uuid(text)
     kept: list[KeptRejection] = []
     if rejection_id is not None:
-        wanted = RejectionFilter(id=rejection_id, nodes=nodes, caller=caller.name)
+        wanted = RejectionFilter(id=rejection_id, nodes=caller.readable, caller=caller.name)
         async with request.app[POOL].connection() as conn:
-            kept, _ = await list_rejections(conn, config.id, wanted, limit=1)
+            kept, _ = await list_rejections(conn, workspace_id, wanted, limit=1)
+            if not kept or nodes != caller.readable:
+                seen, wanted = kept, replace(wanted, nodes=nodes)
+                kept, _ = await list_rejections(conn, workspace_id, wanted, limit=1)
+                if seen and not kept:
+                    raise Refused(refusals.permission_missing())
     if not kept:
         raise Refused(refusals.entity_not_found("rejection", text))
     return kept[0]
@@ -164,8 +229,8 @@ def _filter(request: web.Request, caller: Caller) -> RejectionFilter:
         raise Refused(refusals.invalid_parameter("status", f"expected one of {', '.join(_STATES)}"))
     return RejectionFilter(
         entity_type=entity,
-        type=query.get("type"),
-        reason=query.get("reason"),
+        type=text_parameter(request, "type"),
+        reason=text_parameter(request, "reason"),
         received_from=moment_parameter(request, "from"),
         received_to=moment_parameter(request, "to"),
         state=state,
