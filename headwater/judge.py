@@ -93,10 +93,14 @@ def _refuser_of(command: Command) -> Callable[[FieldError], Refusal]:
             return refusals.customer_not_valid
 
 
+def _find_id(text: JsonValue) -> UUID | None:
+    return find_uuid(text) if isinstance(text, str) else None
+
+
 def _find_node(
     text: JsonValue, config: WorkspaceConfig, nodes: frozenset[NodeId] | None
 ) -> Node | Refusal:
-    found = find_uuid(text) if isinstance(text, str) else None
+    found = _find_id(text)
     node = None if found is None else config.nodes.get(NodeId(found))
     if node is None or (nodes is not None and node.id not in nodes):
         return refusals.node_not_found(str(text))
@@ -120,7 +124,7 @@ def _judge_customer(
     if (
         not isinstance(command, CreateCustomer)
         and own_id is not None
-        and not (isinstance(own_id, str) and find_uuid(own_id) == command.customer_id)
+        and _find_id(own_id) != command.customer_id
     ):
         errors += (FieldError(message="property is immutable", path="/id"),)
     document, found = validator.check_customer(parsed, config)
@@ -128,7 +132,9 @@ def _judge_customer(
     if not isinstance(command, CreateCustomer):
         if errors or document is None:
             return Judged(refusal=refusals.customer_not_valid(*errors))
-        return Judged(document=document, body_node_id=body_node_id)
+        # in the spelling of the store, so that upper case is no other node
+        named_id = None if body_node_id is None else str(_find_id(body_node_id) or body_node_id)
+        return Judged(document=document, body_node_id=named_id)
     node = None
     if isinstance(body_node_id, str):
         named = _find_node(body_node_id, config, nodes)

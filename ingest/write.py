@@ -34,13 +34,13 @@ from headwater.domain.ids import (
     CustomerId,
     NodeId,
     OperationId,
-    WorkspaceId,
     find_uuid,
     mint,
     mint_from_digest,
+    space_of,
 )
 from headwater.domain.json import JsonObject
-from headwater.errors import Refused
+from headwater.errors import Refused, Unavailable
 from headwater.http.answer import base_url, json_answer
 from headwater.http.app import TRACING_ID
 from headwater.http.prefer import Preference, parse_prefer
@@ -118,10 +118,10 @@ def fingerprint_of(request: web.Request, body: bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def new_id(workspace_id: WorkspaceId) -> UUID:
-    """An id that a reader can tell from one never issued."""
+def new_id(space: UUID) -> UUID:
+    """An id that a reader can tell from one never issued in `space`."""
     bits = int.from_bytes(os.urandom(_RANDOM_BYTES), "big") >> 6
-    return mint(workspace_id, time.time_ns() // 1_000_000, bits)
+    return mint(space, time.time_ns() // 1_000_000, bits)
 
 
 def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Identifiers:
@@ -130,12 +130,13 @@ def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Ide
     `item` tells the items of a batch apart; `key` is an item's own idempotency key.
     """
     workspace_id = writing.config.id
+    space = space_of(workspace_id, writing.caller.name)
     key = key if key is not None else writing.idempotency_key
     if key is not None:
         named = f"{writing.caller.name}\n{item}\n{key}".encode()
         digest = hashlib.sha512(workspace_id.bytes + named).digest()
         return Identifiers(
-            operation_id=mint_from_digest(workspace_id, digest[:16]),
+            operation_id=mint_from_digest(space, digest[:16]),
             entity_id=mint_from_digest(workspace_id, digest[16:32]),
             session_id=mint_from_digest(workspace_id, digest[32:48]),
             repeatable=True,
@@ -145,7 +146,7 @@ def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Ide
     if pending is not None:
         return pending
     return Identifiers(
-        operation_id=new_id(workspace_id),
+        operation_id=new_id(space),
         entity_id=new_id(workspace_id),
         session_id=new_id(workspace_id),
         repeatable=False,
@@ -173,9 +174,14 @@ def judged(writing: Writing, command: Command) -> Judged:
     Raises:
         Refused: with the refusal.
     """
-    verdict = judge(command, writing.config, writing.caller.writable, writing.door.validator)
+    caller = writing.caller
+    nodes = caller.writable if caller.is_source else None
+    verdict = judge(command, writing.config, nodes, writing.door.validator)
     if verdict.refusal is not None:
         raise Refused(verdict.refusal)
+    if verdict.node is not None and not caller.may_write(verdict.node.id):
+        # from a source the node is hidden; a user is told that a right is missing
+        raise Refused(refusals.permission_missing())
     return verdict
 
 
@@ -226,15 +232,24 @@ async def accept_and_wait(
 
 
 async def answer_write(
-    request: web.Request, writing: Writing, command: Command, ids: Identifiers
+    request: web.Request, writing: Writing, command: Command, verdict: Judged, ids: Identifiers
 ) -> wire.Result | web.Response:
-    """Judge, accept, and wait as the client prefers; a response if it is to be asked for later.
+    """Accept, and wait as the client prefers; a response if it is to be asked for later.
 
     Raises:
-        Refused: what the front door or the processor says; 503 if the write is still pending.
-        Unavailable: Kafka can't take it.
+        Refused: what the processor says; 503 if the write is still pending.
+        Unavailable: Kafka can't take it. The identical call joins it, should it get there all the same.
     """
-    verdict = judged(writing, command)
+    try:
+        return await _answer_write(request, writing, command, verdict, ids)
+    except Unavailable:
+        remember_unsure(writing, ids)
+        raise
+
+
+async def _answer_write(
+    request: web.Request, writing: Writing, command: Command, verdict: Judged, ids: Identifiers
+) -> wire.Result | web.Response:
     if writing.preference.respond_async:
         answered = replace(command, envelope=replace(command.envelope, answered=True))
         topic, key = topic_and_key(command, verdict)
@@ -250,6 +265,13 @@ async def answer_write(
     if result.refusal is not None:
         raise Refused(result.refusal)
     return result
+
+
+def remember_unsure(writing: Writing, ids: Identifiers) -> None:
+    """Kafka did not acknowledge, yet may have the write: its repetition here is no second one."""
+    writing.door.results.remember_pending(
+        writing.caller.name, writing.fingerprint, replace(ids, repeatable=True)
+    )
 
 
 async def remember_pending(writing: Writing, ids: Identifiers, item: str = "") -> None:

@@ -28,7 +28,8 @@ class Preference:
 
 
 def parse_prefer(request: web.Request) -> Preference:
-    """Preferences that are not known are ignored, as the RFC asks.
+    """Preferences that are not known are ignored, of one that is repeated the first counts, and
+    `respond-async, wait=N` first waits, as the RFC asks.
 
     Raises:
         Refused: 400 for a wait that is no number of 1 to 60.
@@ -41,9 +42,9 @@ def parse_prefer(request: web.Request) -> Preference:
             name = name.strip().lower()
             if name == "respond-async":
                 respond_async = True
-            elif name == "wait":
+            elif name == "wait" and wait is None:
                 wait = _seconds(value.strip().strip('"'))
-    return Preference(wait_seconds=wait, respond_async=respond_async)
+    return Preference(wait_seconds=wait, respond_async=respond_async and wait is None)
 
 
 def _seconds(text: str) -> int:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import orjson
 from aiohttp import web
 
-from headwater.auth import Caller
+from headwater import clock, wire
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import (
     CreateCustomer,
@@ -19,21 +17,32 @@ from headwater.domain.commands import (
     PatchCustomer,
     ReplaceCustomer,
 )
-from headwater.domain.configuration import MAX_CUSTOMER_BYTES, Role, WorkspaceConfig
+from headwater.domain.configuration import MAX_CUSTOMER_BYTES, Role
 from headwater.domain.ids import CustomerId
 from headwater.domain.json import JsonObject, JsonValue
-from headwater.domain.refusal import FieldError
 from headwater.errors import Refused, Unavailable
 from headwater.http.answer import empty_answer, error_body, json_answer
 from headwater.http.body import as_object, parse_json, read_body
 from headwater.http.caller import POSTERS, WRITERS, enter, require_role
+from headwater.http.keys import POOL
+from headwater.judge import Judged
+from headwater.postgres.outcomes import claim_key
+from ingest.batch import (
+    MAX_BATCH_BYTES,
+    Item,
+    accept_and_wait_for_items,
+    accept_items,
+    item_fingerprint,
+    item_ids,
+    item_key,
+    read_items,
+)
+from ingest.precedence import about_customer
 from ingest.results import Identifiers
 from ingest.write import (
     Writing,
-    accept_and_wait,
     answer_write,
     begin,
-    customer_id_of,
     envelope_of,
     forget_pending,
     identify,
@@ -42,11 +51,13 @@ from ingest.write import (
     judged,
     preference_applied,
     remember_pending,
+    remember_unsure,
     session_value_of,
 )
 
-MAX_BATCH_BYTES = 5_242_880
-MAX_BATCH_ITEMS = 1_000
+KEPT = timedelta(days=7)
+"""How long the idempotency key of a batch is kept (contacthub 2.12)."""
+
 _UNTRUSTED_SEES = ("id", "nodeId", "version", "registeredAt", "updatedAt")
 
 
@@ -56,90 +67,68 @@ async def create_customer(request: web.Request) -> web.Response:
     require_role(caller, POSTERS)
     body = await read_body(request, MAX_CUSTOMER_BYTES)
     session_value = session_value_of(request)
-    return await _write(
-        request,
-        caller,
-        config,
-        body,
-        lambda writing, ids: CreateCustomer(
-            envelope=envelope_of(writing, ids),
-            customer_id=CustomerId(ids.entity_id),
-            body=body,
-            session_value=session_value,
-        ),
+    writing = begin(request, caller, config, body)
+    ids = identify(writing)
+    command = CreateCustomer(
+        envelope=envelope_of(writing, ids),
+        customer_id=CustomerId(ids.entity_id),
+        body=body,
+        session_value=session_value,
     )
+    return await _answer(request, writing, command, judged(writing, command), ids)
 
 
 async def patch_customer(request: web.Request) -> web.Response:
     """Change what the body names."""
-    caller, config = await enter(request, write=True)
-    customer_id = customer_id_of(request)
-    require_role(caller, POSTERS)
-    body = await read_body(request, MAX_CUSTOMER_BYTES)
-    strict, session_value = is_strict(request), session_value_of(request)
-    return await _write(
-        request,
-        caller,
-        config,
-        body,
-        lambda writing, ids: PatchCustomer(
-            envelope=envelope_of(writing, ids),
-            customer_id=customer_id,
-            body=body,
-            strict=strict,
-            session_value=session_value,
-        ),
-    )
+    return await _change(request, PatchCustomer)
 
 
 async def replace_customer(request: web.Request) -> web.Response:
     """Replace the whole writable document."""
+    return await _change(request, ReplaceCustomer)
+
+
+async def _change(
+    request: web.Request, kind: type[PatchCustomer | ReplaceCustomer]
+) -> web.Response:
     caller, config = await enter(request, write=True)
-    customer_id = customer_id_of(request)
-    require_role(caller, WRITERS)
-    body = await read_body(request, MAX_CUSTOMER_BYTES)
-    strict, session_value = is_strict(request), session_value_of(request)
-    return await _write(
-        request,
-        caller,
-        config,
-        body,
-        lambda writing, ids: ReplaceCustomer(
+    async with about_customer(request, caller, config) as customer_id:
+        require_role(caller, POSTERS if kind is PatchCustomer else WRITERS)
+        body = await read_body(request, MAX_CUSTOMER_BYTES)
+        strict, session_value = is_strict(request), session_value_of(request)
+        writing = begin(request, caller, config, body)
+        ids = identify(writing)
+        command = kind(
             envelope=envelope_of(writing, ids),
             customer_id=customer_id,
             body=body,
             strict=strict,
             session_value=session_value,
-        ),
-    )
+        )
+        verdict = judged(writing, command)
+    return await _answer(request, writing, command, verdict, ids)
 
 
 async def delete_customer(request: web.Request) -> web.Response:
     """Soft delete; 200 with an empty body, on which clients depend."""
     caller, config = await enter(request, write=True)
-    customer_id = customer_id_of(request)
-    require_role(caller, WRITERS)
-    return await _write(
-        request,
-        caller,
-        config,
-        b"",
-        lambda writing, ids: DeleteCustomer(
-            envelope=envelope_of(writing, ids), customer_id=customer_id
-        ),
-    )
+    async with about_customer(request, caller, config) as customer_id:
+        require_role(caller, WRITERS)
+        writing = begin(request, caller, config, b"")
+        ids = identify(writing)
+        command = DeleteCustomer(envelope=envelope_of(writing, ids), customer_id=customer_id)
+        verdict = judged(writing, command)
+    return await _answer(request, writing, command, verdict, ids)
 
 
-async def _write(
+async def _answer(
     request: web.Request,
-    caller: Caller,
-    config: WorkspaceConfig,
-    body: bytes,
-    build: Callable[[Writing, Identifiers], CustomerCommand],
+    writing: Writing,
+    command: CustomerCommand,
+    verdict: Judged,
+    ids: Identifiers,
 ) -> web.Response:
-    writing = begin(request, caller, config, body)
-    ids = identify(writing)
-    result = await answer_write(request, writing, build(writing, ids), ids)
+    result = await answer_write(request, writing, command, verdict, ids)
     if isinstance(result, web.Response):
         return result
     headers = preference_applied(writing)
@@ -148,7 +137,7 @@ async def _write(
         answer.headers.update(headers)
         return answer
     shown = result.body
-    if Role.UNTRUSTED_APPLICATION in caller.roles:
+    if Role.UNTRUSTED_APPLICATION in writing.caller.roles:
         # a token that sits in a browser must not read a profile by merging into it
         whole = orjson.loads(shown)
         shown = orjson.dumps({name: whole[name] for name in _UNTRUSTED_SEES})
@@ -156,113 +145,95 @@ async def _write(
 
 
 async def create_customers(request: web.Request) -> web.Response:
-    """A batch of POSTs; 200 after commit, with an outcome per item in request order."""
+    """A batch of POSTs; 200 after commit, with an outcome per item in request order.
+
+    With `Prefer` it may be 202: items whose outcome is not known yet name their operation instead.
+    """
     caller, config = await enter(request, write=True)
-    require_role(caller, WRITERS)
+    require_role(caller, POSTERS)
     body = await read_body(request, MAX_BATCH_BYTES)
-    items = read_items(parse_json(body), "customers")
+    sent = read_items(parse_json(body), "customers")
     writing = begin(request, caller, config, body)
-    slots = asyncio.Semaphore(200)
-
-    async def one(place: int, item: JsonValue) -> JsonObject:
-        async with slots:
-            return await _create_one(request, writing, place, item)
-
-    results = await asyncio.gather(*(one(place, item) for place, item in enumerate(items)))
-    rejected = sum(1 for result in results if result["status"] >= 400)
-    if any(result["status"] == 503 for result in results):
-        # some are still pending: the identical call joins them all
+    batch = identify(writing)
+    results: list[JsonObject] = [{} for _ in sent]
+    good: list[Item] = []
+    for place, value in enumerate(sent):
+        try:
+            good.append(_judge_item(writing, batch, place, value))
+        except Refused as exc:
+            results[place] = item_error(exc.refusal, error_body(exc.refusal, request))
+    if good and batch.keyed:
+        await _claim_key(request, writing, batch)
+    pending = await _apply_items(request, writing, batch, good, results)
+    if pending and writing.preference.applied is None:
+        # the identical call joins them all, those that are done included: nothing is made twice
+        await remember_pending(writing, batch)
         raise Refused(refusals.write_still_pending())
+    await forget_pending(writing)
+    rejected = sum(1 for result in results if result["status"] >= 400)
     return json_answer(
-        {
-            "accepted": len(results) - rejected,
-            "rejected": rejected,
-            "results": list(results),
-        },
+        {"accepted": len(results) - rejected, "rejected": rejected, "results": results},
+        status=202 if pending else 200,
         headers=preference_applied(writing),
     )
 
 
-async def _create_one(
-    request: web.Request, writing: Writing, place: int, item: JsonValue
-) -> JsonObject:
+def _judge_item(writing: Writing, batch: Identifiers, place: int, value: JsonValue) -> Item:
     own_key = None
-    try:
-        if isinstance(item, dict):
-            own_key = item_key(item, refusals.customer_not_valid)
-            item = {name: value for name, value in item.items() if name != "idempotencyKey"}
-        body = orjson.dumps(item)
-        if len(body) > MAX_CUSTOMER_BYTES:
-            raise Refused(refusals.payload_exceeds(MAX_CUSTOMER_BYTES))
-        as_object(item, body, refusals.customer_not_valid)
-        batch_item = "" if own_key is not None else str(place)
-        ids = identify(writing, item=batch_item, key=own_key)
-        command = CreateCustomer(
-            envelope=envelope_of(writing, ids), customer_id=CustomerId(ids.entity_id), body=body
+    if isinstance(value, dict):
+        own_key = item_key(value, refusals.customer_not_valid)
+        # the key is the request's, not the customer's
+        value = {name: inner for name, inner in value.items() if name != "idempotencyKey"}
+    body = orjson.dumps(value)
+    if len(body) > MAX_CUSTOMER_BYTES:
+        raise Refused(refusals.payload_exceeds(MAX_CUSTOMER_BYTES))
+    as_object(value, body, refusals.customer_not_valid)
+    if own_key is None:
+        ids = item_ids(writing, batch, place)
+        envelope = envelope_of(writing, ids)
+    else:
+        ids = identify(writing, key=own_key)
+        envelope = replace(envelope_of(writing, ids), fingerprint=item_fingerprint(body))
+    command = CreateCustomer(envelope=envelope, customer_id=CustomerId(ids.entity_id), body=body)
+    return Item(place=place, command=command, verdict=judged(writing, command))
+
+
+async def _claim_key(request: web.Request, writing: Writing, batch: Identifiers) -> None:
+    """The key is the batch's as a whole: under another body not one item may be applied."""
+    async with request.app[POOL].transaction() as conn:
+        now = clock.now()
+        known = await claim_key(
+            conn, writing.config.id, batch.operation_id, writing.fingerprint, now + KEPT, now
         )
-        if own_key is not None:
-            command = replace(
-                command, envelope=replace(command.envelope, fingerprint=item_fingerprint(body))
-            )
-        verdict = judged(writing, command)
-        result = await accept_and_wait(writing, command, verdict)
-        if result is None:
-            await remember_pending(writing, ids, batch_item)
-            raise Refused(refusals.write_still_pending())
-        await forget_pending(writing, batch_item)
-        if result.refusal is not None:
-            raise Refused(result.refusal)
-    except Refused as exc:
-        return item_error(exc.refusal, error_body(exc.refusal, request))
+    if known != writing.fingerprint:
+        raise Refused(refusals.idempotency_key_reused())
+
+
+async def _apply_items(
+    request: web.Request,
+    writing: Writing,
+    batch: Identifiers,
+    good: list[Item],
+    results: list[JsonObject],
+) -> bool:
+    """Fill in the results of the good items; whether one is still pending."""
+    try:
+        if writing.preference.respond_async:
+            await accept_items(writing, good)
+            outcomes: list[wire.Result | None] = [None] * len(good)
+        else:
+            outcomes = await accept_and_wait_for_items(writing, good)
     except Unavailable:
-        refusal = refusals.try_again_later()
-        return item_error(refusal, error_body(refusal, request))
-    return {"status": 201, "id": result.entity_id}
-
-
-def read_items(value: JsonValue, name: str) -> list[JsonValue]:
-    """The items of a batch.
-
-    Raises:
-        Refused: 400, no list of 1 to 1,000 items.
-    """
-
-    def refuse(error: FieldError) -> refusals.Refusal:
-        return refusals.request_not_valid("source batch is not valid", error)
-
-    if not isinstance(value, dict):
-        raise Refused(refuse(FieldError(message="expected type object", path="")))
-    for member in value:
-        if member != name:
-            fault = FieldError(message="property is not defined", path=f"/{member}")
-            raise Refused(refuse(fault))
-    items = value.get(name)
-    if items is None:
-        raise Refused(refuse(FieldError(message="required property is missing", path=f"/{name}")))
-    if not isinstance(items, list):
-        raise Refused(refuse(FieldError(message="expected type array", path=f"/{name}")))
-    if not 1 <= len(items) <= MAX_BATCH_ITEMS:
-        message = f"expected 1 to {MAX_BATCH_ITEMS} items, not {len(items)}"
-        raise Refused(refuse(FieldError(message=message, path=f"/{name}")))
-    return items
-
-
-def item_key(item: JsonObject, refuse: Callable[[FieldError], refusals.Refusal]) -> str | None:
-    """An item's own idempotency key."""
-    key = item.get("idempotencyKey")
-    if key is None:
-        return None
-    if (
-        not isinstance(key, str)
-        or not 1 <= len(key) <= 255
-        or not key.isascii()
-        or not key.isprintable()
-    ):
-        message = "expected 1 to 255 printable ASCII characters"
-        raise Refused(refuse(FieldError(message=message, path="/idempotencyKey")))
-    return key
-
-
-def item_fingerprint(body: bytes) -> str:
-    """What tells another body under the same key of an item."""
-    return hashlib.sha256(body).hexdigest()[:32]
+        # they may get there all the same: the identical call must not make them twice
+        remember_unsure(writing, batch)
+        raise
+    for item, outcome in zip(good, outcomes, strict=True):
+        if outcome is None:
+            operation_id = str(item.command.envelope.operation_id)
+            results[item.place] = {"status": 202, "operationId": operation_id}
+        elif outcome.refusal is not None:
+            error = error_body(outcome.refusal, request)
+            results[item.place] = item_error(outcome.refusal, error)
+        else:
+            results[item.place] = {"status": 201, "id": outcome.entity_id}
+    return None in outcomes
