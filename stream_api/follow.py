@@ -1,33 +1,56 @@
-"""Waking those who wait for a feed to grow.
+"""Waking those who wait for a feed to grow, and reading for all of them at once.
 
 One ticker per process asks one query for the last offsets of all feeds that somebody waits on, and only
 while somebody does: a thousand waiting readers cost what one costs. (NOTIFY would take a lock over the
-whole server at every commit.)
+whole server at every commit.) Those that are woken together and ask the same question share its answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 
 import structlog
 
 from headwater.domain.ids import FeedOffset, WorkspaceId
 from headwater.errors import Contended, Unavailable
 from headwater.postgres import feed
+from headwater.postgres.feed import FeedPage
 from headwater.postgres.pool import Pool
 
 log = structlog.get_logger(__name__)
 
 _BACKOFF_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
+"""How often it is looked after readers that have gone: aiohttp doesn't tell their handlers."""
+
+
+def _stays() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    after: FeedOffset
+    is_gone: Callable[[], bool]
+    woken: asyncio.Future[bool]
+
+    def wake(self, *, grown: bool) -> None:
+        if not self.woken.done():
+            self.woken.set_result(grown)
 
 
 class Follower:
-    """Knows who waits for which feed. `run` is its ticker; `wait_beyond` may be called any time."""
+    """Knows who waits for which feed. `run` is its ticker; the rest may be called any time."""
 
     def __init__(self, pool: Pool, *, tick_seconds: float) -> None:
         self._pool = pool
         self._tick_seconds = tick_seconds
-        self._waiters: dict[WorkspaceId, dict[asyncio.Future[None], FeedOffset]] = {}
+        self._waiters: dict[WorkspaceId, set[_Waiter]] = {}
+        self._last_offsets: dict[WorkspaceId, FeedOffset] = {}
+        self._reads: dict[Hashable, asyncio.Task[list[FeedPage]]] = {}
         self._somebody_waits = asyncio.Event()
         self._closed = False
 
@@ -36,42 +59,71 @@ class Follower:
         """How many readers wait now."""
         return sum(len(waiters) for waiters in self._waiters.values())
 
-    async def wait_beyond(
-        self, workspace_id: WorkspaceId, after: FeedOffset, seconds: float
-    ) -> bool:
-        """Wait until the feed has an offset greater than `after`; False if the time is over first.
-
-        A reader that goes away (its task is cancelled) leaves nothing behind. When the process ends,
-        all readers are woken with False.
-        """
-        if self._closed or seconds <= 0:
-            return False
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(workspace_id, {})
-        waiters[future] = after
-        self._somebody_waits.set()
-        try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            return False
-        finally:
-            waiters.pop(future, None)
-            if not waiters and self._waiters.get(workspace_id) is waiters:
-                del self._waiters[workspace_id]
-        return not self._closed
-
     @property
     def closed(self) -> bool:
         return self._closed
 
+    async def wait_beyond(
+        self,
+        workspace_id: WorkspaceId,
+        after: FeedOffset,
+        seconds: float,
+        is_gone: Callable[[], bool] = _stays,
+    ) -> bool:
+        """Wait until the feed has an offset greater than `after`.
+
+        False if the time is over first, the reader `is_gone`, or the process ends. A reader whose task
+        is cancelled leaves nothing behind.
+        """
+        if self._closed or seconds <= 0:
+            return False
+        if after < self._last_offsets.get(workspace_id, 0):
+            return True
+        waiter = _Waiter(after, is_gone, asyncio.get_running_loop().create_future())
+        waiters = self._waiters.setdefault(workspace_id, set())
+        waiters.add(waiter)
+        self._somebody_waits.set()
+        try:
+            async with asyncio.timeout(seconds):
+                return await waiter.woken
+        except TimeoutError:
+            return False
+        finally:
+            waiters.discard(waiter)
+            if not waiters and self._waiters.get(workspace_id) is waiters:
+                del self._waiters[workspace_id]
+                self._last_offsets.pop(workspace_id, None)
+
+    async def read_once(
+        self, question: Hashable, read: Callable[[], Awaitable[list[FeedPage]]]
+    ) -> list[FeedPage]:
+        """The answer of `read`, or of a reading of the same question that is under way.
+
+        Only for readers that were woken: whatever they were woken for is older than that reading.
+        """
+        task = self._reads.get(question)
+        if task is None:
+
+            async def run() -> list[FeedPage]:
+                try:
+                    return await read()
+                finally:
+                    del self._reads[question]
+
+            task = self._reads[question] = asyncio.create_task(run())
+        return await asyncio.shield(task)
+
     async def run(self) -> None:
         """Tick until cancelled."""
         down = False
+        looked_at = time.monotonic()
         while True:
             if not self._waiters:
                 self._somebody_waits.clear()
                 await self._somebody_waits.wait()
+            if time.monotonic() - looked_at >= _LOOK_SECONDS:
+                self._release_the_gone()
+                looked_at = time.monotonic()
             try:
                 async with self._pool.connection() as conn:
                     offsets = await feed.read_last_offsets(conn, tuple(self._waiters))
@@ -85,16 +137,28 @@ class Follower:
                 log.info("feeds are watched again")
             down = False
             for workspace_id, last_offset in offsets.items():
-                self._wake(workspace_id, last_offset)
+                if self._last_offsets.get(workspace_id) != last_offset:
+                    self._wake(workspace_id, last_offset)
             await asyncio.sleep(self._tick_seconds)
 
     def close(self) -> None:
         """Wake everybody: the process ends."""
         self._closed = True
-        for workspace_id in tuple(self._waiters):
-            self._wake(workspace_id, None)
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.wake(grown=False)
 
-    def _wake(self, workspace_id: WorkspaceId, last_offset: FeedOffset | None) -> None:
-        for future, after in self._waiters.get(workspace_id, {}).items():
-            if not future.done() and (last_offset is None or after < last_offset):
-                future.set_result(None)
+    def _wake(self, workspace_id: WorkspaceId, last_offset: FeedOffset) -> None:
+        waiters = self._waiters.get(workspace_id)
+        if not waiters:  # the last one went while the question was under way
+            return
+        self._last_offsets[workspace_id] = last_offset
+        for waiter in waiters:
+            if waiter.after < last_offset:
+                waiter.wake(grown=True)
+
+    def _release_the_gone(self) -> None:
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if waiter.is_gone():
+                    waiter.wake(grown=False)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import cast
 
 from headwater.domain.ids import FeedOffset, NodeId, WorkspaceId
 from headwater.postgres import statements
-from headwater.postgres.pool import Connection, Pool, Row
+from headwater.postgres.pool import Connection, Pool
 
 SQL = statements.load("feed")
 
@@ -29,27 +30,43 @@ class FeedFilter:
         return self.entity_type is None and self.nodes is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedRow:
-    """An update with its entity as JSON text, ready to be sent: `{"type":..,"data":..}`."""
+class Form(StrEnum):
+    """How the updates of a page are written: each value names the pieces of feed.sql."""
 
-    feed_offset: FeedOffset
-    operation: str
-    entity: str
+    PAGE = "page"
+    """Elements of a JSON array, with commas between: `{"operation":..,"entity":..}`."""
+    LINES = "lines"
+    """Lines of JSON: `{"offset":..,"operation":..,"entity":..}`."""
+    EVENTS = "events"
+    """Server-sent events with the same JSON, `id` is the offset."""
+
+
+def _read_page_in(form: Form) -> str:
+    separator = SQL["separator_of_page" if form is Form.PAGE else "no_separator"]
+    statement = SQL["read_page"].replace("{row}", SQL[f"row_of_{form}"])
+    return statement.replace("{separator}", separator)
+
+
+_READ_PAGE = {form: _read_page_in(form) for form in Form}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedPage:
-    """`position` is where the page starts, `next_offset` the last row looked at.
+    """Updates of the feed, ready to be sent.
 
-    `is_end` says that nothing stood behind `next_offset` in the page's snapshot.
+    `position` is where the page starts, `next_offset` the last row looked at, `reached` the offset of
+    the last update in it (0 without one). `is_end` says that nothing stood behind `next_offset` in the
+    page's snapshot, `is_cut` that the bound on bytes ended the page.
     """
 
-    rows: tuple[FeedRow, ...]
+    body: bytes
+    updates: int
+    reached: FeedOffset
     position: FeedOffset
     next_offset: FeedOffset
     earliest_offset: FeedOffset
     is_end: bool
+    is_cut: bool
 
     @property
     def is_expired(self) -> bool:
@@ -62,54 +79,48 @@ async def read_page(
     workspace_id: WorkspaceId,
     after: int | None,
     *,
+    form: Form,
     limit: int,
+    limit_bytes: int,
     scan_rows: int,
     wanted: FeedFilter,
 ) -> FeedPage:
     """The updates after an offset, at most `limit`, looking at no more than `scan_rows` rows.
 
-    `after` None starts before the first update that is kept. Documents are stored text, never parsed.
-    One statement, so that bounds, updates and documents are of one snapshot.
+    `after` None starts before the first update that is kept. Documents are stored text, never parsed:
+    Postgres puts the page together, in one statement and so one snapshot. It ends after the document
+    that reaches `limit_bytes`; the documents before that one are shorter in sum.
     """
     scan = limit if wanted.is_open else max(limit, scan_rows)
-    records = await conn.fetch(
-        SQL["read_page"],
+    record = await conn.fetchrow(
+        _READ_PAGE[form],
         workspace_id,
         None if after is None else min(after, MAX_POSITION),
         limit,
         scan,
         wanted.entity_type,
         None if wanted.nodes is None else list(wanted.nodes),
+        limit_bytes,
     )
-    if not records:
+    if record is None:
         raise LookupError(f"workspace {workspace_id} has no feed")
-    first = records[0]
-    position: int = first["position"] if after is None else after
-    last: int = first["last_offset"]
-    rows = tuple(_feed_row(r) for r in records if r["feed_offset"] is not None)
-    if limit and len(rows) == limit:
-        reached: int = rows[-1].feed_offset
+    position: int = record["position"] if after is None else after
+    last: int = record["last_offset"]
+    updates: int = record["updates"]
+    is_cut = updates < record["found"]
+    if is_cut or (limit and updates == limit):
+        next_offset: int = record["reached"]
     else:
-        reached = max(position, min(position + scan, last))
+        next_offset = max(position, min(position + scan, last))
     return FeedPage(
-        rows=rows,
+        body=record["body"] or b"",
+        updates=updates,
+        reached=FeedOffset(record["reached"] or 0),
         position=FeedOffset(position),
-        next_offset=FeedOffset(reached),
-        earliest_offset=FeedOffset(first["earliest_offset"]),
-        is_end=reached >= last,
-    )
-
-
-def _feed_row(record: Row) -> FeedRow:
-    kind = record["entity_type"]
-    document = record["document"]
-    if document is None:
-        head = f'{{"id":"{record["entity_id"]}","nodeId":"{record["node_id"]}"'
-        document = head + (',"deleted":-1}' if kind == "CUSTOMER" else "}")
-    return FeedRow(
-        feed_offset=FeedOffset(record["feed_offset"]),
-        operation=record["operation"],
-        entity=f'{{"type":"{kind}","data":{document}}}',
+        next_offset=FeedOffset(next_offset),
+        earliest_offset=FeedOffset(record["earliest_offset"]),
+        is_end=next_offset >= last,
+        is_cut=is_cut,
     )
 
 

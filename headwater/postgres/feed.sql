@@ -1,35 +1,91 @@
 -- Reading the feed, and dropping its past. Appending to it is in updates.sql.
 
 -- name: read_page
--- The updates after a position, ascending, in one snapshot with the feed's bounds. Offsets are dense, so
--- that "the next n rows" is a range of the primary key. Always at least one row: feed_offset is null where
--- nothing matches. document is null where the entity was forgotten.
+-- The updates after a position, ascending, in one snapshot with the feed's bounds, put together to one
+-- text: nothing is left to do for the reader but to send it. Always one row. {row} and {separator} are
+-- filled from the pieces below.
+-- Offsets are dense, so that "the next n rows" is a range of the primary key: bounds is an InitPlan and
+-- the range comes in order, without a sort, and ends at the limit.
 -- $1 workspace, $2 position (null: before the first one kept), $3 how many updates at most,
--- $4 how many rows to look at, $5 entity type or null, $6 nodes or null
-WITH feed AS (
+-- $4 how many rows to look at, $5 entity type or null, $6 nodes or null, $7 after how many bytes of
+-- documents to stop (the first document is always there)
+WITH bounds AS MATERIALIZED (
     SELECT last_offset, earliest_offset, coalesce($2::bigint, earliest_offset - 1) AS position
     FROM feeds
     WHERE workspace_id = $1
 ),
 page AS (
     SELECT u.feed_offset, u.operation, u.entity_type, u.entity_id, u.node_id, u.version
-    FROM feed f
-    JOIN updates u ON u.workspace_id = $1
-        AND u.feed_offset > f.position AND u.feed_offset <= f.position + $4::bigint
-    WHERE ($5::text IS NULL OR u.entity_type = $5)
+    FROM updates u
+    WHERE u.workspace_id = $1
+        AND u.feed_offset > (SELECT position FROM bounds)
+        AND u.feed_offset <= (SELECT position FROM bounds) + $4::bigint
+        AND ($5::text IS NULL OR u.entity_type = $5)
         AND ($6::uuid[] IS NULL OR u.node_id = ANY ($6))
     ORDER BY u.feed_offset
     LIMIT $3
+),
+-- Subqueries in coalesce run only as far as needed, each as one look into a primary key whatever the
+-- planner thinks of the tables' sizes. The first version of an event stays in events until the event
+-- changes; what is found nowhere was forgotten. OFFSET 0 keeps the three uses of the document in what
+-- follows from becoming three searches; the order is repeated, or documents would be sorted.
+documents AS (
+    SELECT p.*, coalesce(
+        CASE WHEN p.entity_type = 'EVENT' THEN (
+            SELECT e.document FROM events e
+            WHERE e.workspace_id = $1 AND e.id = p.entity_id AND e.version = p.version
+        ) END,
+        (
+            SELECT v.document FROM versions v
+            WHERE v.workspace_id = $1 AND v.entity_id = p.entity_id AND v.version = p.version
+        ),
+        '{"id":"' || p.entity_id || '","nodeId":"' || p.node_id
+            || CASE WHEN p.entity_type = 'CUSTOMER' THEN '","deleted":-1}' ELSE '"}' END
+    ) AS document
+    FROM page p
+    ORDER BY p.feed_offset
+    OFFSET 0
+),
+-- octet_length of a document that is stored out of line doesn't read it.
+sized AS (
+    SELECT d.*, sum(octet_length(d.document)) OVER (
+        ORDER BY d.feed_offset ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) - octet_length(d.document) < $7::bigint AS fits
+    FROM documents d
+),
+assembled AS (
+    SELECT count(*) AS found,
+        count(*) FILTER (WHERE s.fits) AS updates,
+        max(s.feed_offset) FILTER (WHERE s.fits) AS reached,
+        convert_to(
+            string_agg({row}, {separator} ORDER BY s.feed_offset) FILTER (WHERE s.fits), 'UTF8'
+        ) AS body
+    FROM sized s
 )
-SELECT f.last_offset, f.earliest_offset, f.position, p.feed_offset, p.operation, p.entity_type,
-    p.entity_id, p.node_id, coalesce(v.document, e.document) AS document
-FROM feed f
-LEFT JOIN page p ON true
-LEFT JOIN versions v ON v.workspace_id = $1 AND v.entity_id = p.entity_id AND v.version = p.version
--- the first version of an event stays in events until the event changes
-LEFT JOIN events e ON v.entity_id IS NULL AND p.entity_type = 'EVENT'
-    AND e.workspace_id = $1 AND e.id = p.entity_id AND e.version = p.version
-ORDER BY p.feed_offset;
+SELECT b.last_offset, b.earliest_offset, b.position, a.found, a.updates, a.reached, a.body
+FROM bounds b
+CROSS JOIN assembled a;
+
+-- name: row_of_page
+-- An update as a page holds it.
+'{"operation":"' || s.operation || '","entity":{"type":"' || s.entity_type || '","data":'
+    || s.document || '}}'
+
+-- name: separator_of_page
+','
+
+-- name: row_of_lines
+-- An update as a line of JSON.
+'{"offset":' || s.feed_offset || ',"operation":"' || s.operation || '","entity":{"type":"'
+    || s.entity_type || '","data":' || s.document || E'}}\n'
+
+-- name: row_of_events
+-- An update as a server-sent event.
+'id: ' || s.feed_offset || E'\nevent: update\ndata: {"offset":' || s.feed_offset || ',"operation":"'
+    || s.operation || '","entity":{"type":"' || s.entity_type || '","data":' || s.document || E'}}\n\n'
+
+-- name: no_separator
+''
 
 -- name: find_position
 -- The position before the first update at or after a moment, or the last offset if there is none: a

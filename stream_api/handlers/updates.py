@@ -1,40 +1,42 @@
 """The update feed: a page, a wait for one, server-sent events, or lines of JSON (ops 107 and 108).
 
-Pages are put together from stored JSON text; no document is parsed on its way out.
+Updates come from Postgres ready to be sent; no document is parsed on its way out. What is sent is sent in
+steps of bounded size, so that neither 4,000 large documents nor a reader that takes its time cost more
+memory than one step.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from aiohttp import web
 
 from headwater.domain import refusal as refusals
-from headwater.domain.ids import FeedOffset, WorkspaceId
+from headwater.domain.ids import FeedOffset
 from headwater.errors import Contended, Refused, Unavailable
 from headwater.http.answer import json_answer
 from headwater.http.app import CORS, TRACING_ID
-from headwater.http.caller import FOLLOWERS
 from headwater.http.keys import POOL
 from headwater.http.parameters import integer_parameter
 from headwater.postgres import feed
-from headwater.postgres.feed import FeedFilter, FeedPage, FeedRow
-from stream_api.follow import Follower
-from stream_api.keys import FOLLOWER, STREAM
-from stream_api.reader import Reader, enter_reader
+from headwater.postgres.feed import Form
+from stream_api.keys import STREAM
+from stream_api.reader import enter_reader
+from stream_api.reading import Reading, Step, filter_of, joined
 
 MAX_SIZE = 4000
 MAX_WAIT_SECONDS = 60
+PAGE_BYTES = 16 * 1024 * 1024
+"""A page ends once it holds so much, however many updates were asked for."""
 
-_STREAM_ROWS = 250
-"""Updates that a stream reads at once; documents reach 64 kB each."""
-
-_LOOK_SECONDS = 1.0
+_STREAM_ROWS = 1000
+_MAX_NUMBER = 2**63 - 1
+_MAX_HEARTBEAT_SECONDS = 12.0  # the contract wants a sign of life every 15 s
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
@@ -43,7 +45,7 @@ _LATEST_MILLISECONDS = 253_402_300_799_999  # the end of the year 9999
 async def read_last_offset(request: web.Request) -> web.StreamResponse:
     """GET /workspaces/{workspaceId}/updates/last-offset."""
     reader = await enter_reader(request)
-    wanted = _wanted(request, reader)
+    wanted = filter_of(request, reader)
     async with request.app[POOL].connection() as conn:
         last_offset = await feed.read_last_offset(conn, reader.workspace_id, wanted)
     return json_answer({"lastOffset": last_offset})
@@ -52,114 +54,77 @@ async def read_last_offset(request: web.Request) -> web.StreamResponse:
 async def list_updates(request: web.Request) -> web.StreamResponse:
     """GET /workspaces/{workspaceId}/updates."""
     reader = await enter_reader(request)
-    wanted = _wanted(request, reader)
+    wanted = filter_of(request, reader)
     size = integer_parameter(request, "size", 50, 0, MAX_SIZE)
     wait_seconds = integer_parameter(request, "wait", 0, 0, MAX_WAIT_SECONDS)
     form = _preferred_form(request.headers.getall("Accept", []))
-    after = _offset(request)
-    if form is _EVENTS and "Last-Event-ID" in request.headers:
+    after = _natural_parameter(request, "offset")
+    if form is Form.EVENTS and "Last-Event-ID" in request.headers:
         after = _last_event_id(request)
     moment = None if after is not None else _timestamp(request)
     if moment is not None:
         async with request.app[POOL].connection() as conn:
             after = await feed.find_position(conn, reader.workspace_id, moment)
 
-    reading = _Reading(request=request, workspace_id=reader.workspace_id, wanted=wanted)
-    if form is not None:
-        return await form(reading, after, wait_seconds)
+    reading = Reading(request=request, workspace_id=reader.workspace_id, wanted=wanted, form=form)
+    return await _SENDERS[form](reading, after, size, wait_seconds)
+
+
+class _Sender(Protocol):
+    """Answers a request in one of the forms."""
+
+    async def __call__(
+        self, reading: Reading, after: int | None, size: int, wait_seconds: int, /
+    ) -> web.StreamResponse: ...
+
+
+async def _send_page(
+    reading: Reading, after: int | None, size: int, wait_seconds: int
+) -> web.StreamResponse:
+    """`{"updates":[..],"nextOffset":n}`, at once if it fits into one step, else step by step.
+
+    The offset stands last, so that a page can end wherever trouble begins and still be a whole one.
+    """
+    step = await reading.next_step(after, size)
     if size == 0:
-        return json_answer(_page_json((await reading.next_page(after, 0)).position, ()))
-    page = await reading.next_page(after, size)
+        return json_answer(_end_of_page(b"", step.position))
     deadline = time.monotonic() + wait_seconds
-    while not page.rows and (left := deadline - time.monotonic()) > 0:
-        if not await reading.wait_beyond(page.next_offset, left):
+    while not step.updates and (left := deadline - time.monotonic()) > 0:
+        if not await reading.wait_beyond(step.next_offset, left):
             break
-        page = await reading.next_page(page.next_offset, size)
-    return json_answer(_page_json(page.next_offset, page.rows))
+        await reading.check_rights()
+        step = await reading.next_step(step.next_offset, size, woken=True)
+    body = joined(step.bodies, Form.PAGE)
+    left_rows, left_bytes = size - step.updates, PAGE_BYTES - len(body)
+    if step.is_end or left_rows <= 0:
+        return json_answer(_end_of_page(body, step.next_offset))
+    async with _answering(reading.request, "application/json; charset=utf-8") as answer:
+        await answer.write(b'{"updates":[' + body)
+        while not step.is_end and left_rows > 0 and left_bytes > 0:
+            try:
+                step = await reading.next_step(step.next_offset, left_rows)
+            except (Refused, Unavailable, Contended):
+                break  # the reader goes on from here, and is told then
+            body = joined(step.bodies, Form.PAGE)
+            left_rows -= step.updates
+            left_bytes -= len(body)
+            if body:
+                await answer.write(b"," + body)
+        await answer.write(b'],"nextOffset":%d}' % step.next_offset)
+    return answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """What one request reads, and where from. No connection is held between two pages."""
-
-    request: web.Request
-    workspace_id: WorkspaceId
-    wanted: FeedFilter
-
-    @property
-    def follower(self) -> Follower:
-        return self.request.app[FOLLOWER]
-
-    async def wait_beyond(self, after: FeedOffset, seconds: float) -> bool:
-        """Wait until the feed grows; False if the time is over, or nobody listens any more.
-
-        aiohttp doesn't tell a handler that its client has gone, so it is looked at every second.
-        """
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not self.follower.closed:
-            if self.request.transport is None:
-                return False
-            if await self.follower.wait_beyond(self.workspace_id, after, min(left, _LOOK_SECONDS)):
-                return True
-        return False
-
-    async def next_page(self, after: int | None, limit: int) -> FeedPage:
-        """The next updates that pass the filters, or an empty page that ends where the feed does.
-
-        Each statement looks at a bounded number of rows. An empty page before the end would tell a
-        reader that loops until one comes that it has seen everything, so the search goes on.
-
-        Raises:
-            Refused: 410, `after` lies behind retention.
-        """
-        settings = self.request.app[STREAM]
-        start = after
-        while True:
-            async with self.request.app[POOL].connection() as conn:
-                page = await feed.read_page(
-                    conn,
-                    self.workspace_id,
-                    start,
-                    limit=limit,
-                    scan_rows=settings.scan_rows,
-                    wanted=self.wanted,
-                )
-            if page.is_expired:
-                raise Refused(refusals.offset_expired(page.earliest_offset))
-            if page.rows or page.is_end or not limit:
-                return page
-            start = page.next_offset
+def _end_of_page(body: bytes, next_offset: FeedOffset) -> bytes:
+    return b'{"updates":[%b],"nextOffset":%d}' % (body, next_offset)
 
 
-def _page_json(next_offset: int, rows: Sequence[FeedRow]) -> bytes:
-    updates = ",".join([f'{{"operation":"{r.operation}","entity":{r.entity}}}' for r in rows])
-    return f'{{"nextOffset":{next_offset},"updates":[{updates}]}}'.encode()
-
-
-def _row_json(row: FeedRow) -> str:
-    return f'{{"offset":{row.feed_offset},"operation":"{row.operation}","entity":{row.entity}}}'
-
-
-def _wanted(request: web.Request, reader: Reader) -> FeedFilter:
-    node = request.query.get("nodeId")
-    node_id = None if node is None else reader.find_node(node)
-    reader.require(FOLLOWERS, node_id)
-    entity = request.query.get("entity")
-    if entity not in {None, "CUSTOMER", "EVENT"}:
-        explanation = f"{entity!r} is neither CUSTOMER nor EVENT"
-        raise Refused(refusals.invalid_parameter("entity", explanation))
-    nodes = reader.visible_nodes if node_id is None else frozenset({node_id})
-    return FeedFilter(entity_type=entity, nodes=nodes)
-
-
-def _offset(request: web.Request) -> int | None:
-    text = request.query.get("offset")
+def _natural_parameter(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
     if text is None:
         return None
     number = _natural(text)
     if number is None:
-        explanation = f"{text!r} is not a whole number of 0 or more"
-        raise Refused(refusals.invalid_parameter("offset", explanation))
+        raise Refused(refusals.invalid_parameter(name, _no_natural(text)))
     return number
 
 
@@ -167,13 +132,19 @@ def _last_event_id(request: web.Request) -> int:
     text = request.headers["Last-Event-ID"].strip()
     number = _natural(text)
     if number is None:
-        explanation = f"{text!r} is not a whole number of 0 or more"
-        raise Refused(refusals.invalid_header("Last-Event-ID", explanation))
+        raise Refused(refusals.invalid_header("Last-Event-ID", _no_natural(text)))
     return number
 
 
 def _natural(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    if not (text.isascii() and text.isdigit() and len(text) <= 1000):
+        return None
+    number = int(text)
+    return number if number <= _MAX_NUMBER else None
+
+
+def _no_natural(text: str) -> str:
+    return f"{text[:100]!r} is not a whole number between 0 and {_MAX_NUMBER}"
 
 
 def _timestamp(request: web.Request) -> datetime | None:
@@ -182,92 +153,104 @@ def _timestamp(request: web.Request) -> datetime | None:
     if text is None:
         return None
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-        explanation = f"{text!r} is not a whole number of milliseconds since 1970"
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 1000):
+        explanation = f"{text[:100]!r} is not a whole number of milliseconds since 1970"
         raise Refused(refusals.invalid_parameter("timestamp", explanation))
     return _EPOCH + timedelta(milliseconds=min(max(int(text), 0), _LATEST_MILLISECONDS))
 
 
-class _Form(Protocol):
-    """A way to stream the feed."""
-
-    async def __call__(
-        self, reading: _Reading, after: int | None, wait_seconds: int, /
-    ) -> web.StreamResponse: ...
-
-
-async def _stream_events(
-    reading: _Reading, after: int | None, _wait_seconds: int
+async def _send_events(
+    reading: Reading, after: int | None, _size: int, _wait_seconds: int
 ) -> web.StreamResponse:
-    """Server-sent events without end. A `position` tells how far the feed was scanned."""
-    page = await reading.next_page(after, _STREAM_ROWS)
-    answer = await _begin(reading.request, "text/event-stream; charset=utf-8")
-    heartbeat_seconds = min(reading.request.app[STREAM].heartbeat_seconds, 15.0)
-    sent_at = time.monotonic()
-    told = page.position
-    try:
-        while not reading.follower.closed and reading.request.transport is not None:
-            chunk = [
-                f"id: {row.feed_offset}\nevent: update\ndata: {_row_json(row)}\n\n"
-                for row in page.rows
-            ]
-            if page.rows:
-                told = page.rows[-1].feed_offset
+    """Server-sent events without end. A `position` tells how far the feed was scanned.
+
+    A stream that can't go on ends: its client comes back with Last-Event-ID and is told why.
+    """
+    step = await reading.next_step(after, _STREAM_ROWS)
+    heartbeat_seconds = min(reading.request.app[STREAM].heartbeat_seconds, _MAX_HEARTBEAT_SECONDS)
+    async with _answering(reading.request, "text/event-stream; charset=utf-8") as answer:
+        told, told_at = step.position, time.monotonic()
+        while not reading.is_over:
+            for body in step.bodies:
+                await answer.write(body)
+            told = max(told, step.reached)
             now = time.monotonic()
-            if not chunk and (now - sent_at >= heartbeat_seconds or told < page.next_offset - 1000):
-                chunk.append(_position_event(page.next_offset))
-                told = page.next_offset
-            if chunk:
-                await answer.write("".join(chunk).encode())
-                sent_at = time.monotonic()
-            if page.is_end:
-                left = sent_at + heartbeat_seconds - time.monotonic()
-                await reading.wait_beyond(page.next_offset, max(left, 0.01))
-            await enter_reader(reading.request)  # the token may have been revoked meanwhile
-            page = await reading.next_page(page.next_offset, _STREAM_ROWS)
-    except (Refused, Unavailable, Contended, ConnectionError):
-        return answer  # the client comes back with Last-Event-ID and is told why
+            if now - told_at >= heartbeat_seconds or told < step.next_offset - 1000:
+                await answer.write(_position_event(step.next_offset))
+                told, told_at = step.next_offset, now
+            woken = False
+            try:
+                if step.is_end:
+                    left = max(told_at + heartbeat_seconds - time.monotonic(), 0.01)
+                    woken = await reading.wait_beyond(step.next_offset, left)
+                await reading.check_rights()
+                if woken or not step.is_end:
+                    step = await reading.next_step(step.next_offset, _STREAM_ROWS, woken=woken)
+                else:
+                    step = _nothing_after(step)
+            except (Refused, Unavailable, Contended):
+                break
     return answer
 
 
-def _position_event(next_offset: FeedOffset) -> str:
-    return f'id: {next_offset}\nevent: position\ndata: {{"nextOffset":{next_offset}}}\n\n'
+def _nothing_after(step: Step) -> Step:
+    return Step(
+        bodies=(),
+        updates=0,
+        reached=step.reached,
+        position=step.next_offset,
+        next_offset=step.next_offset,
+        is_end=True,
+    )
 
 
-async def _stream_lines(
-    reading: _Reading, after: int | None, wait_seconds: int
+def _position_event(next_offset: FeedOffset) -> bytes:
+    return b'id: %d\nevent: position\ndata: {"nextOffset":%d}\n\n' % (next_offset, next_offset)
+
+
+async def _send_lines(
+    reading: Reading, after: int | None, _size: int, wait_seconds: int
 ) -> web.StreamResponse:
-    """A line per update up to the present end, then `{"nextOffset":n}`, which says it is complete."""
-    page = await reading.next_page(after, _STREAM_ROWS)
-    answer = await _begin(reading.request, "application/x-ndjson; charset=utf-8")
-    quiet_since = time.monotonic()
-    try:
-        while True:
-            if page.rows:
-                await answer.write("".join([_row_json(row) + "\n" for row in page.rows]).encode())
-                quiet_since = time.monotonic()
-            if page.is_end:
-                left = quiet_since + wait_seconds - time.monotonic()
-                if not await reading.wait_beyond(page.next_offset, left):
-                    break
-                await enter_reader(reading.request)  # the token may have been revoked meanwhile
-            page = await reading.next_page(page.next_offset, _STREAM_ROWS)
-        await answer.write(f'{{"nextOffset":{page.next_offset}}}\n'.encode())
-    except (Refused, Unavailable, Contended, ConnectionError):
-        # without its last line the answer is known to be cut: the connection must not end well either
-        _cut(reading.request)
-        return answer
-    await answer.write_eof()
+    """A line per update up to the present end, then `{"nextOffset":n}`, which says it is complete.
+
+    Trouble on the way cuts the connection: without that last line no answer may end well.
+    """
+    step = await reading.next_step(after, _STREAM_ROWS)
+    async with _answering(reading.request, "application/x-ndjson; charset=utf-8") as answer:
+        quiet_since = time.monotonic()
+        try:
+            while True:
+                woken = False
+                for body in step.bodies:
+                    await answer.write(body)
+                if step.updates:
+                    quiet_since = time.monotonic()
+                if step.is_end:
+                    left = quiet_since + wait_seconds - time.monotonic()
+                    woken = await reading.wait_beyond(step.next_offset, left)
+                    if not woken:
+                        break
+                await reading.check_rights()
+                step = await reading.next_step(step.next_offset, _STREAM_ROWS, woken=woken)
+        except (Refused, Unavailable, Contended):
+            _cut(reading.request)
+            return answer
+        await answer.write(b'{"nextOffset":%d}\n' % step.next_offset)
     return answer
 
 
-def _cut(request: web.Request) -> None:
-    transport: asyncio.Transport | None = request.transport
-    if transport is not None:
-        transport.abort()
+_SENDERS: dict[Form, _Sender] = {
+    Form.PAGE: _send_page,
+    Form.EVENTS: _send_events,
+    Form.LINES: _send_lines,
+}
 
 
-async def _begin(request: web.Request, content_type: str) -> web.StreamResponse:
+@asynccontextmanager
+async def _answering(request: web.Request, content_type: str) -> AsyncIterator[web.StreamResponse]:
+    """An answer whose headers are out. A client that goes away is no fault; any other trouble cuts
+    the connection, as an error can't be told any more.
+    """
     answer = web.StreamResponse(
         headers={
             "Content-Type": content_type,
@@ -277,21 +260,32 @@ async def _begin(request: web.Request, content_type: str) -> web.StreamResponse:
             **CORS,
         }
     )
-    await answer.prepare(request)
-    return answer
+    try:
+        await answer.prepare(request)
+        yield answer
+        await answer.write_eof()
+    except ConnectionError:
+        return
+    except BaseException:
+        _cut(request)
+        raise
 
 
-_EVENTS: _Form = _stream_events
-_LINES: _Form = _stream_lines
-_FORMS = {"text/event-stream": _EVENTS, "application/x-ndjson": _LINES}
+def _cut(request: web.Request) -> None:
+    transport: asyncio.Transport | None = request.transport
+    if transport is not None:
+        transport.abort()
 
 
-def _preferred_form(accept: Sequence[str]) -> _Form | None:
-    """The first media type of `Accept` that we know; None for a page of JSON."""
+_FORMS = {"text/event-stream": Form.EVENTS, "application/x-ndjson": Form.LINES}
+
+
+def _preferred_form(accept: Sequence[str]) -> Form:
+    """The form of the first media type of `Accept` that we know; a page without one."""
     for media_range in ",".join(accept).split(","):
         media_type = media_range.partition(";")[0].strip().lower()
         if media_type in _FORMS:
             return _FORMS[media_type]
         if media_type in {"application/json", "application/*", "*/*"}:
-            return None
-    return None
+            return Form.PAGE
+    return Form.PAGE

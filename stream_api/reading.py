@@ -1,0 +1,164 @@
+"""What one request reads of the feed: in steps of bounded size, and never holding a connection while
+its client takes its time. How it is sent is in handlers/updates.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from headwater.domain import refusal as refusals
+from headwater.domain.ids import FeedOffset, WorkspaceId
+from headwater.errors import Refused
+from headwater.http.caller import FOLLOWERS
+from headwater.http.keys import POOL
+from headwater.postgres import feed
+from headwater.postgres.feed import FeedFilter, FeedPage, Form
+from headwater.postgres.pool import Connection
+from stream_api.follow import Follower
+from stream_api.keys import FOLLOWER, STREAM
+from stream_api.reader import Reader, enter_reader
+
+STEP_BYTES = 1024 * 1024
+"""A step ends once it holds so much: what a reader that takes nothing costs this process."""
+
+# One statement for the whole step would be slower: Postgres doubles a text of megabytes as it grows.
+_STATEMENT_BYTES = 512 * 1024
+_STATEMENT_ROWS = 250
+_MORE_ROWS = 8
+_MOST_STATEMENTS = 16
+"""A connection is given back after so many, as a rare filter looks through many rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The next updates of a feed, as pieces ready to be sent; numbers as in `FeedPage`."""
+
+    bodies: tuple[bytes, ...]
+    updates: int
+    reached: FeedOffset
+    position: FeedOffset
+    next_offset: FeedOffset
+    is_end: bool
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.bodies))
+
+
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """Follows one feed for one request."""
+
+    request: web.Request
+    workspace_id: WorkspaceId
+    wanted: FeedFilter
+    form: Form
+
+    @property
+    def follower(self) -> Follower:
+        return self.request.app[FOLLOWER]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody listens any more, or the process ends."""
+        return self.follower.closed or self._is_gone()
+
+    def _is_gone(self) -> bool:
+        return self.request.transport is None
+
+    async def check_rights(self) -> None:
+        """Look again at who reads: the token may be dead, or see other nodes than before.
+
+        Raises:
+            Refused: 401, 403 or 404, as at the beginning.
+        """
+        self.wanted = filter_of(self.request, await enter_reader(self.request))
+
+    async def wait_beyond(self, after: FeedOffset, seconds: float) -> bool:
+        """Wait until the feed grows; False if the time is over or `is_over`. Costs no query."""
+        return await self.follower.wait_beyond(self.workspace_id, after, seconds, self._is_gone)
+
+    async def next_step(self, after: int | None, limit: int, *, woken: bool = False) -> Step:
+        """The next updates that pass the filters, or an empty step that ends where the feed does.
+
+        Each statement looks at a bounded number of rows. An empty step before the end would tell a
+        reader that loops until one comes that it has seen everything, so the search goes on. A reader
+        that was `woken` may get what another one has just read.
+
+        Raises:
+            Refused: 410, `after` lies behind retention.
+        """
+        if woken:
+            question = (self.workspace_id, self.wanted, self.form, after, limit)
+            pages = await self.follower.read_once(question, lambda: self._read(after, limit))
+        else:
+            pages = await self._read(after, limit)
+        position = pages[0].position
+        while limit and not (pages[-1].is_end or any(p.updates for p in pages) or self._is_gone()):
+            pages = await self._read(pages[-1].next_offset, limit)
+        return Step(
+            bodies=tuple(page.body for page in pages if page.updates),
+            updates=sum(page.updates for page in pages),
+            reached=max(page.reached for page in pages),
+            position=position,
+            next_offset=pages[-1].next_offset,
+            is_end=pages[-1].is_end,
+        )
+
+    async def _read(self, after: int | None, limit: int) -> list[FeedPage]:
+        pages: list[FeedPage] = []
+        rows = _STATEMENT_ROWS
+        left_bytes = STEP_BYTES
+        async with self.request.app[POOL].connection() as conn:
+            while True:  # ends: each page is the last one, or brings `after` forward
+                page = await self._read_page(conn, after, min(limit, rows))
+                if page.is_expired:
+                    if any(read.updates for read in pages):
+                        return pages  # what was read before the past was dropped is sound
+                    raise Refused(refusals.offset_expired(page.earliest_offset))
+                pages.append(page)
+                limit -= page.updates
+                left_bytes -= len(page.body)
+                after = page.next_offset
+                is_full = limit <= 0 or left_bytes <= 0
+                if page.is_end or is_full or len(pages) == _MOST_STATEMENTS:
+                    return pages
+                # rows behind the bound on bytes were looked up for nothing: ask for what fitted
+                rows = page.updates if page.is_cut else min(rows + _MORE_ROWS, _STATEMENT_ROWS)
+
+    async def _read_page(self, conn: Connection, after: int | None, limit: int) -> FeedPage:
+        return await feed.read_page(
+            conn,
+            self.workspace_id,
+            after,
+            form=self.form,
+            limit=limit,
+            limit_bytes=_STATEMENT_BYTES,
+            scan_rows=self.request.app[STREAM].scan_rows,
+            wanted=self.wanted,
+        )
+
+
+def filter_of(request: web.Request, reader: Reader) -> FeedFilter:
+    """What the request asks for, of what its caller may see.
+
+    Raises:
+        Refused: 404 of the node, 403 of the role, 400 of `entity`.
+    """
+    node = request.query.get("nodeId")
+    node_id = None if node is None else reader.find_node(node)
+    reader.require(FOLLOWERS, node_id)
+    entity = request.query.get("entity")
+    if entity not in {None, "CUSTOMER", "EVENT"}:
+        explanation = f"{entity!r} is neither CUSTOMER nor EVENT"
+        raise Refused(refusals.invalid_parameter("entity", explanation))
+    nodes = reader.visible_nodes if node_id is None else frozenset({node_id})
+    return FeedFilter(entity_type=entity, nodes=nodes)
+
+
+def joined(bodies: Iterable[bytes], form: Form) -> bytes:
+    """Pieces of one form as one."""
+    return (b"," if form is Form.PAGE else b"").join(bodies)
