@@ -12,7 +12,7 @@ import click
 from headwater import clock
 from headwater.domain.ids import WorkspaceId
 from headwater.errors import HubError
-from headwater.postgres.feed import find_prune_target, prune_feed
+from headwater.postgres.feed import find_prune_target, hide_past, prune_batch
 from headwater.postgres.pool import open_pool
 from headwater.settings import PostgresSettings
 
@@ -44,10 +44,11 @@ def feed() -> None:
 def prune(
     workspace: UUID, before_offset: int | None, older_than: timedelta | None, batch: int
 ) -> None:
-    """Drop updates from the feed's past, and documents that nothing else needs.
+    """Drop updates from the feed's past, and what nothing refers to without them.
 
-    Readers that are behind get 410 with the earliest offset. Customers and events stay. Given both
-    bounds, only what lies behind both is dropped. Safe to interrupt and to repeat.
+    That is: documents of the past, and the rows of deleted customers and events. What lives stays.
+    Readers that are behind get 410 with the earliest offset. Given both bounds, only what lies behind
+    both is dropped. Safe to interrupt and to repeat, and beside a running hub.
     """
     if before_offset is None and older_than is None:
         raise click.UsageError("say how far: --before-offset or --older-than")
@@ -69,20 +70,22 @@ async def _prune(
                 before_offset=before_offset,
                 older_than=None if older_than is None else clock.now() - older_than,
             )
-        if bounds is None:
-            raise click.ClickException(f"no workspace {workspace_id}")
-        earliest, target = int(bounds[0]), int(bounds[1])
-        updates = documents = 0
-        while earliest < target:
-            earliest = min(earliest + batch, target)
-            pruned = await prune_feed(pool, workspace_id, earliest)
+            if bounds is None:
+                raise click.ClickException(f"no workspace {workspace_id}")
+            _, first_kept = bounds
+            await hide_past(conn, workspace_id, first_kept)
+        updates = documents = entities = 0
+        # also what an interrupted pruning left behind
+        while (pruned := await prune_batch(pool, workspace_id, batch)).updates:
             updates += pruned.updates
             documents += pruned.documents
+            entities += pruned.customers + pruned.events
             click.echo(
-                f"dropped {updates:,} updates and {documents:,} documents, "
-                f"earliest offset is {earliest:,}"
+                f"dropped {updates:,} updates, {documents:,} documents, "
+                f"{entities:,} deleted customers and events"
             )
         if not updates:
-            click.echo(f"nothing to drop, earliest offset is {earliest:,}")
+            click.echo("nothing to drop")
+        click.echo(f"earliest offset is {first_kept:,}")
     finally:
         await pool.close()

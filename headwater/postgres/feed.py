@@ -153,11 +153,12 @@ async def read_last_offsets(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What one batch of a pruning dropped; `earliest_offset` is the first offset kept now."""
+    """What one batch of a pruning dropped: updates, past documents, deleted customers and events."""
 
-    earliest_offset: FeedOffset
     updates: int
     documents: int
+    customers: int
+    events: int
 
 
 async def find_prune_target(
@@ -174,18 +175,25 @@ async def find_prune_target(
     return FeedOffset(record["earliest_offset"]), FeedOffset(record["target"])
 
 
-async def prune_feed(pool: Pool, workspace_id: WorkspaceId, first_kept: int) -> Pruned:
-    """Drop everything below `first_kept` in one transaction. Safe to repeat.
+async def hide_past(conn: Connection, workspace_id: WorkspaceId, first_kept: int) -> None:
+    """Let readers see nothing below `first_kept` any more. Commit it before rows are dropped, so that
+    the lock of the feed's row, which keeps out whoever appends, is held for a moment only.
+    """
+    await conn.execute(SQL["raise_earliest"], workspace_id, first_kept)
 
-    The bound is raised first: its row lock keeps out whoever appends or prunes until the commit, so
-    callers go in batches.
+
+async def prune_batch(pool: Pool, workspace_id: WorkspaceId, limit: int) -> Pruned:
+    """Drop up to `limit` updates of the hidden past, and what no update refers to without them.
+
+    One transaction beside all writers. Repeat it until it drops none; safe to interrupt and to repeat.
     """
     async with pool.transaction() as conn:
-        await conn.fetchval(SQL["raise_earliest"], workspace_id, first_kept)
-        record = await conn.fetchrow(SQL["prune_updates"], workspace_id, first_kept)
+        await conn.execute(SQL["lock_pruning"], workspace_id)
+        record = await conn.fetchrow(SQL["prune_updates"], workspace_id, limit)
     assert record is not None
     return Pruned(
-        earliest_offset=FeedOffset(first_kept),
         updates=record["updates"],
         documents=record["documents"],
+        customers=record["customers"],
+        events=record["events"],
     )

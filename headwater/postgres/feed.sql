@@ -148,33 +148,76 @@ FROM feeds f
 WHERE f.workspace_id = $1;
 
 -- name: raise_earliest
--- Comes first in the pruning transaction: the row's lock keeps two prunings apart.
+-- Readers see nothing below it from now on; the rows go later, in batches. Never lowers it.
 -- $1 workspace, $2 first offset to keep
 UPDATE feeds SET earliest_offset = $2
 WHERE workspace_id = $1 AND earliest_offset < $2 AND $2 <= last_offset + 1
 RETURNING earliest_offset;
 
+-- name: lock_pruning
+-- Two prunings of one feed would wait for each other's rows, in any order. $1 workspace
+SELECT pg_advisory_xact_lock(hashtextextended('prune ' || $1::text, 0));
+
 -- name: prune_updates
--- Drops updates below an offset, and their documents where no live entity needs them. A version appears
--- in one update only; the DELETE of an event, which repeats the last one, finds it in events.
--- $1 workspace, $2 first offset to keep
-WITH dropped AS (
-    DELETE FROM updates
-    WHERE workspace_id = $1 AND feed_offset < $2
-    RETURNING entity_id, entity_type, version
+-- Drops some of the updates that no reader sees any more, and what nothing refers to without them.
+-- $1 workspace, $2 how many updates at most
+WITH doomed AS (
+    SELECT u.feed_offset
+    FROM updates u
+    WHERE u.workspace_id = $1
+        AND u.feed_offset < (SELECT earliest_offset FROM feeds WHERE workspace_id = $1)
+    ORDER BY u.feed_offset
+    LIMIT $2
 ),
-documents AS (
+dropped AS (
+    DELETE FROM updates u
+    USING doomed d
+    WHERE u.workspace_id = $1 AND u.feed_offset = d.feed_offset
+    RETURNING u.entity_type, u.entity_id, u.version, u.operation
+),
+-- The last update of each entity that goes: all its earlier ones are gone too.
+entities AS (
+    SELECT entity_type, entity_id, max(version) AS version, bool_or(operation = 'DELETE') AS is_deleted
+    FROM dropped
+    GROUP BY entity_type, entity_id
+),
+-- Deleted customers, unless a later update speaks of them. Forgotten ones stay, they are tombstones.
+-- Locked in order of id, as the processor does it.
+doomed_customers AS (
+    SELECT c.id
+    FROM customers c
+    JOIN entities n ON n.entity_type = 'CUSTOMER' AND n.entity_id = c.id AND n.is_deleted
+    WHERE c.workspace_id = $1 AND c.deleted = 1 AND c.version = n.version
+    ORDER BY c.id
+    FOR UPDATE OF c
+),
+gone_customers AS (
+    DELETE FROM customers c
+    USING doomed_customers d
+    WHERE c.workspace_id = $1 AND c.id = d.id
+    RETURNING 1
+),
+gone_events AS (
+    DELETE FROM events e
+    USING entities n
+    WHERE e.workspace_id = $1 AND e.id = n.entity_id
+        AND n.entity_type = 'EVENT' AND n.is_deleted AND e.deleted AND e.version = n.version
+    RETURNING 1
+),
+-- Past documents, also those that outlived their own update because they were the present ones then. The
+-- present document of a customer stands here too, that of an event in events.
+gone_documents AS (
     DELETE FROM versions v
-    USING (SELECT DISTINCT entity_id, version FROM dropped) AS d
-    WHERE v.workspace_id = $1 AND v.entity_id = d.entity_id AND v.version = d.version
+    USING entities n
+    WHERE v.workspace_id = $1 AND v.entity_id = n.entity_id AND v.version <= n.version
         AND NOT EXISTS (
             SELECT FROM customers c
-            WHERE c.workspace_id = $1 AND c.id = v.entity_id AND c.version = v.version AND c.deleted = 0
-        )
-        AND NOT EXISTS (
-            SELECT FROM events e
-            WHERE e.workspace_id = $1 AND e.id = v.entity_id AND e.version = v.version AND NOT e.deleted
+            WHERE c.workspace_id = $1 AND c.id = v.entity_id AND c.version = v.version
+                AND c.deleted = 0
         )
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM dropped) AS updates, (SELECT count(*) FROM documents) AS documents;
+SELECT (SELECT count(*) FROM dropped) AS updates,
+    (SELECT count(*) FROM gone_documents) AS documents,
+    (SELECT count(*) FROM gone_customers) AS customers,
+    (SELECT count(*) FROM gone_events) AS events;
