@@ -30,8 +30,8 @@ from headwater.domain.configuration import (
     WorkspaceConfig,
 )
 from headwater.domain.customer import StoredCustomer, compact_size, string_list_limits
-from headwater.domain.event import render_event
-from headwater.domain.ids import CustomerId, NodeId, find_uuid
+from headwater.domain.event import attach, render_event
+from headwater.domain.ids import CustomerId, EventId, NodeId, find_uuid
 from headwater.domain.json import JsonObject
 from headwater.domain.matching import emptied_by_patch, match_key, missing_properties
 from headwater.domain.merge import Mode, check_merged, merge
@@ -47,6 +47,15 @@ from processor.validate import Checked
 _TICK = timedelta(milliseconds=1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedChange:
+    """A new event that found its customer in the same batch; `document` is its second version."""
+
+    event: NewEvent
+    customer_id: CustomerId
+    document: JsonObject
+
+
 @dataclass(slots=True, kw_only=True)
 class Changes:
     """What the commands of one workspace come to.
@@ -55,7 +64,9 @@ class Changes:
     - `versions`: every state on the way, one per feed entry.
     - `events`: new events.
     - `identities`: who the touched values name at the end.
-    - `attach`: values whose waiting events now belong to a customer.
+    - `attach`: values whose events that waited before the batch now belong to a customer.
+    - `attached`: new events that waited for a customer who came later in the batch.
+    - `awaited`: values that events wait for from now on.
     - `outcomes`: one per command, in order.
     """
 
@@ -67,6 +78,8 @@ class Changes:
     updates: list[Update] = field(default_factory=list)
     identities: dict[IdentityKey, Identity] = field(default_factory=dict)
     attach: dict[IdentityKey, CustomerId] = field(default_factory=dict)
+    attached: list[AttachedChange] = field(default_factory=list)
+    awaited: set[IdentityKey] = field(default_factory=set)
     dropped_external_ids: list[tuple[NodeId, str]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     missing: set[IdentityKey] = field(default_factory=set)
@@ -91,7 +104,10 @@ class _Folding:
         self.customers = dict(found.customers)
         self.held = dict(found.held)
         self.identities = dict(found.identities)
-        self.by_external_id = dict(found.by_external_id)
+        self.by_external_id: dict[tuple[NodeId, str], set[CustomerId]] = {}
+        for customer in found.customers.values():
+            self._index_external_id(customer, None)
+        self.waiting: dict[IdentityKey, list[tuple[NewEvent, JsonObject]]] = {}
         self.touched: set[IdentityKey] = set(found.claimed)
 
     def apply(self, checked: Checked) -> Outcome:
@@ -242,8 +258,6 @@ class _Folding:
         external_id = gone.document.get("externalId")
         if external_id:
             self.changes.dropped_external_ids.append((gone.node_id, external_id))
-            if self.by_external_id.get((gone.node_id, external_id)) == gone.id:
-                del self.by_external_id[gone.node_id, external_id]
         return Applied(status=200, entity_type="CUSTOMER", entity_id=gone.id, version=None)
 
     # sessions
@@ -291,11 +305,9 @@ class _Folding:
             if isinstance(command, CreateSession)
             else command.envelope.operation_id
         )
-        awaited = known is not None and known.awaited
-        self.identities[key] = Identity(customer_id=customer_id, id=session_id, awaited=awaited)
+        self._attach_waiting(key, customer_id)
+        self.identities[key] = Identity(customer_id=customer_id, id=session_id)
         self.touched.add(key)
-        if awaited:
-            self.changes.attach[key] = customer_id
         return session_id
 
     # events
@@ -328,30 +340,22 @@ class _Folding:
             version=0,
         )
         bring_back = document["bringBackProperties"] or {}
-        self.changes.events.append(
-            NewEvent(
-                command.event_id,
-                node_id,
-                customer_id,
-                document["type"],
-                document["context"],
-                date,
-                self.now,
-                bring_back.get("type"),
-                bring_back.get("value"),
-                orjson.dumps(full).decode(),
-            )
+        event = NewEvent(
+            command.event_id,
+            node_id,
+            customer_id,
+            document["type"],
+            document["context"],
+            date,
+            self.now,
+            bring_back.get("type"),
+            bring_back.get("value"),
+            orjson.dumps(full).decode(),
         )
-        self.changes.updates.append(
-            Update(
-                operation="CREATE",
-                entity_type="EVENT",
-                entity_id=command.event_id,
-                node_id=node_id,
-                version=0,
-                changed_at=self.now,
-            )
-        )
+        self.changes.events.append(event)
+        if customer_id is None:
+            self._wait(checked, event, full)
+        self._tell_event("CREATE", command.event_id, node_id, 0)
         return Applied(
             status=201, entity_type="EVENT", entity_id=command.event_id, version=0, body=full
         )
@@ -359,15 +363,60 @@ class _Folding:
     def _resolve(self, checked: Checked) -> CustomerId | None:
         key = bring_back_key(checked)
         assert key is not None
-        if key[1] == EXTERNAL:
-            owner = self.by_external_id.get((key[0], key[2]))
-        else:
-            owner = self._owner(key)
-        if owner is None:
-            if key in self.identities:
-                self.identities[key] = replace(self.identities[key], awaited=True)
+        if key[1] == SESSION:
+            return self._owner(key)
+        node_id, _, value = key
+        known = [self.customers[c] for c in self.by_external_id.get((node_id, value), ())]
+        having = [(customer.id, customer.updated_at) for customer in known]
+        other = self.found.by_external_id.get((node_id, value))
+        if other is not None:
+            having.append(other)
+        if not having:
             return None
-        return owner if self._node_of_live(owner) is not None else None
+        latest = max(updated_at for _, updated_at in having)
+        return min(customer_id for customer_id, updated_at in having if updated_at == latest)
+
+    def _wait(self, checked: Checked, event: NewEvent, document: JsonObject) -> None:
+        """The anonymous event waits for its value; whoever claims the value next attaches it."""
+        key = bring_back_key(checked)
+        assert key is not None
+        known = self.identities.get(key)
+        if known is None:
+            self.changes.missing.add(key)
+            return
+        self.identities[key] = replace(known, awaited=True)
+        self.touched.add(key)
+        self.waiting.setdefault(key, []).append((event, document))
+
+    def _attach_waiting(self, key: IdentityKey, customer_id: CustomerId) -> None:
+        """The events that wait for the value get their customer: those of the batch, and at its end
+        those that waited before. The first who comes takes them all.
+        """
+        known = self.identities.get(key)
+        if known is None or not known.awaited:
+            return
+        self.identities[key] = replace(known, awaited=False)
+        self.changes.attach.setdefault(key, customer_id)
+        for event, document in self.waiting.pop(key, ()):
+            attached = AttachedChange(
+                event=event,
+                customer_id=customer_id,
+                document=attach(document, customer_id, self.now),
+            )
+            self.changes.attached.append(attached)
+            self._tell_event("UPDATE", event.id, event.node_id, attached.document["version"])
+
+    def _tell_event(self, operation: str, event_id: EventId, node_id: NodeId, version: int) -> None:
+        self.changes.updates.append(
+            Update(
+                operation=operation,
+                entity_type="EVENT",
+                entity_id=event_id,
+                node_id=node_id,
+                version=version,
+                changed_at=self.now,
+            )
+        )
 
     def _node_of_live(self, customer_id: CustomerId) -> NodeId | None:
         customer = self.customers.get(customer_id)
@@ -411,23 +460,26 @@ class _Folding:
         old = None if before is None else before.document.get("externalId")
         if old and old != value:
             self.changes.dropped_external_ids.append((customer.node_id, old))
-            if self.by_external_id.get((customer.node_id, old)) == customer.id:
-                del self.by_external_id[customer.node_id, old]
-        if not value:
-            return
-        self.by_external_id[customer.node_id, value] = customer.id
-        if old == value:
+        if not value or old == value:
             return
         key = (customer.node_id, EXTERNAL, value)
         known = self.identities.get(key)
         if known is None or key not in self.touched:
             self.changes.missing.add(key)
             return
-        self.touched.add(key)
-        if known.awaited:
-            self.changes.attach[key] = customer.id
+        self._attach_waiting(key, customer.id)
+
+    def _index_external_id(self, customer: StoredCustomer, before: StoredCustomer | None) -> None:
+        old = None if before is None else before.document.get("externalId")
+        if old:
+            self.by_external_id[customer.node_id, old].discard(customer.id)
+        value = customer.document.get("externalId")
+        if value and not customer.deleted:
+            named = self.by_external_id.setdefault((customer.node_id, value), set())
+            named.add(customer.id)
 
     def _store(self, customer: StoredCustomer, operation: str) -> None:
+        self._index_external_id(customer, self.customers.get(customer.id))
         self.customers[customer.id] = customer
         self.changes.customers[customer.id] = customer
         self.changes.versions.append(customer)
@@ -452,11 +504,17 @@ class _Folding:
         self.changes.identities = {
             key: self.identities[key] for key in self.touched if key in self.identities
         }
+        nobody = Identity()
+        self.changes.awaited = {
+            key
+            for key, identity in self.changes.identities.items()
+            if identity.awaited and not self.found.identities.get(key, nobody).awaited
+        }
         # an external id that was claimed for a customer who then was refused
         self.changes.dropped_external_ids += [
             (node_id, value)
             for node_id, kind, value in self.touched
-            if kind == EXTERNAL and (node_id, value) not in self.by_external_id
+            if kind == EXTERNAL and not self.by_external_id.get((node_id, value))
         ]
 
 

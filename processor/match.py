@@ -53,14 +53,18 @@ class Found:
     - `customers`: those that commands change, locked; an id that is missing does not exist.
     - `held`: live customers that events name, with their nodes.
     - `identities`: what each known value names; `claimed` are those whose rows are locked.
-    - `by_external_id`: the customer that an EXTERNAL_ID bring-back resolves to.
+    - `by_external_id`: the most recently updated of the customers with that external id which are not
+      in `customers`, and when it was updated: what an EXTERNAL_ID bring-back resolves to, unless one of
+      `customers` is more recent.
     """
 
     customers: dict[CustomerId, StoredCustomer] = field(default_factory=dict)
     held: dict[CustomerId, NodeId] = field(default_factory=dict)
     identities: dict[IdentityKey, Identity] = field(default_factory=dict)
     claimed: set[IdentityKey] = field(default_factory=set)
-    by_external_id: dict[tuple[NodeId, str], CustomerId] = field(default_factory=dict)
+    by_external_id: dict[tuple[NodeId, str], tuple[CustomerId, datetime]] = field(
+        default_factory=dict
+    )
 
 
 def bring_back_key(checked: Checked) -> IdentityKey | None:
@@ -155,14 +159,17 @@ async def match(
             claims[key] = True
     claimed = await claim_identities(conn, workspace_id, claims, now)
     known.update(claimed)
-    # who was anonymous before the claim may have been created while we waited for it
-    unresolved = {(key[0], key[2]) for key in bring_backs & claims.keys() if key[1] == EXTERNAL}
-    by_external_id.update(await find_by_external_ids(conn, workspace_id, unresolved))
-
     matched = {known[key].customer_id for key in match_keys if key in known} - {None}
     locked = await lock_customers(
         conn, workspace_id, {*named, *(CustomerId(c) for c in matched if c)}, doomed
     )
+    # who was anonymous before the claim may have been created while we waited for it, and behind a
+    # customer that this batch changes there may be another one
+    unsure = {(key[0], key[2]) for key in bring_backs & claims.keys() if key[1] == EXTERNAL}
+    unsure |= {value for value, (customer, _) in by_external_id.items() if customer in locked}
+    for value in unsure:
+        by_external_id.pop(value, None)
+    by_external_id.update(await find_by_external_ids(conn, workspace_id, unsure, excluding=locked))
     found = Found(
         customers=locked,
         identities=known,
@@ -171,9 +178,11 @@ async def match(
     )
     _check_still_true(found, match_keys, config)
     resolved = {known[key].customer_id for key in bring_backs if key in known and key[1] == SESSION}
-    event_customers |= {c for c in resolved if c is not None}
-    event_customers |= set(by_external_id.values())
+    brought_back = {c for c in resolved if c is not None}
+    brought_back |= {customer for customer, _ in by_external_id.values()}
+    event_customers |= brought_back
     found.held = await hold_customers(conn, workspace_id, event_customers - locked.keys())
+    _check_still_there(found, brought_back)
     return found
 
 
@@ -193,6 +202,23 @@ async def match_more(
     claimed = await claim_identities(conn, workspace_id, claims, now)
     found.identities.update(claimed)
     found.claimed.update(claimed)
+    # events that have lost their customer within the batch: another may have come before the claim
+    values = {(node, value) for node, kind, value in claims if kind == EXTERNAL}
+    others = await find_by_external_ids(conn, workspace_id, values, excluding=found.customers)
+    found.by_external_id.update(others)
+    brought_back = {customer for customer, _ in others.values()}
+    found.held |= await hold_customers(conn, workspace_id, brought_back - found.held.keys())
+    _check_still_there(found, brought_back)
+
+
+def _check_still_there(found: Found, brought_back: set[CustomerId]) -> None:
+    """Who a value named before the customer was held must still be there after; else its events would
+    be stored as anonymous ones that nobody knows to attach.
+    """
+    for customer_id in brought_back - found.held.keys():
+        customer = found.customers.get(customer_id)
+        if customer is None or customer.deleted:
+            raise Contended("the customer of a bring-back was deleted meanwhile")
 
 
 def _check_still_true(found: Found, keys: set[IdentityKey], config: WorkspaceConfig) -> None:

@@ -77,7 +77,8 @@ async def store(
         versions.append((version.id, version.version, text))
     await write_versions(conn, workspace_id, versions)
     await _store_identities(conn, workspace_id, changes, now)
-    updates = updates + await _attach_waiting(conn, workspace_id, changes, now)
+    await _attach_new(conn, workspace_id, changes, inserted, now)
+    updates = updates + await _attach_waiting(conn, workspace_id, changes, inserted, now)
     gone = await delete_events_of_customers(conn, workspace_id, changes.deleted)
     updates += [
         Update(
@@ -94,14 +95,15 @@ async def store(
 
 
 def _without_repeated(updates: list[Update], inserted: set[EventId]) -> list[Update]:
-    """`updates` with one entry per event that was inserted."""
-    left = set(inserted)
+    """`updates` with one entry per version of an event that was inserted."""
+    told: set[tuple[UUID, int]] = set()
     kept = []
     for update in updates:
         if update.entity_type == "EVENT":
-            if update.entity_id not in left:
+            version = (update.entity_id, update.version)
+            if update.entity_id not in inserted or version in told:
                 continue
-            left.discard(EventId(update.entity_id))
+            told.add(version)
         kept.append(update)
     return kept
 
@@ -116,28 +118,62 @@ async def _store_identities(
 ) -> None:
     named: dict[IdentityKey, Identity] = {}
     nameless: list[IdentityKey] = []
-    waiting: dict[IdentityKey, bool] = {}
     for key, identity in changes.identities.items():
-        if key in changes.attach or (key[1] != EXTERNAL and identity.customer_id is not None):
-            # an external id names no single customer: the row only stops being awaited
-            named[key] = replace(identity, customer_id=None) if key[1] == EXTERNAL else identity
-        elif identity.customer_id is None and identity.awaited:
-            waiting[key] = True
-        elif key[1] != EXTERNAL:
+        if identity.awaited:
+            continue
+        if key[1] == EXTERNAL:
+            if key in changes.attach:  # it names no single customer: it only stops being awaited
+                named[key] = identity
+        elif identity.customer_id is not None:
+            named[key] = identity
+        else:
             nameless.append(key)
     await set_identities(conn, workspace_id, named, now)
     await delete_identities(conn, workspace_id, nameless)
-    if changes.deleted:
-        # a session whose customer went in this batch may be waited for again since
-        await claim_identities(conn, workspace_id, waiting, now)
+    # values whose customer went in this batch are waited for again; their rows may have gone with it
+    await claim_identities(conn, workspace_id, dict.fromkeys(changes.awaited, True), now)
     await delete_external_identities(conn, workspace_id, changes.dropped_external_ids)
 
 
+async def _attach_new(
+    conn: Connection,
+    workspace_id: WorkspaceId,
+    changes: Changes,
+    inserted: set[EventId],
+    now: datetime,
+) -> None:
+    """New events that found their customer in this batch; their updates are in `changes` already."""
+    by_id = {change.event.id: change for change in reversed(changes.attached)}
+    attached = [change for event_id, change in by_id.items() if event_id in inserted]
+    first_versions = [(change.event.id, 0, change.event.document) for change in attached]
+    await write_versions(conn, workspace_id, first_versions)
+    await attach_events(
+        conn,
+        workspace_id,
+        [
+            Attached(
+                id=change.event.id,
+                customer_id=change.customer_id,
+                version=change.document["version"],
+                updated_at=now,
+                document=orjson.dumps(change.document).decode(),
+            )
+            for change in attached
+        ],
+    )
+
+
 async def _attach_waiting(
-    conn: Connection, workspace_id: WorkspaceId, changes: Changes, now: datetime
+    conn: Connection,
+    workspace_id: WorkspaceId,
+    changes: Changes,
+    inserted: set[EventId],
+    now: datetime,
 ) -> list[Update]:
+    """Events that waited before this batch; of its own, those that still wait came too late."""
     values = [(node, _BRING_BACK_TYPE[kind], value) for node, kind, value in changes.attach]
-    waiting = await lock_anonymous_events(conn, workspace_id, values)
+    found = await lock_anonymous_events(conn, workspace_id, values)
+    waiting = [event for event in found if event.id not in inserted]
     attached = [_attached(event, _owner_of(event, changes), now) for event in waiting]
     # the document of the version before moves to where the feed's past looks for it
     await write_versions(

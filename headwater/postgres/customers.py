@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -58,9 +59,16 @@ async def read_nodes_of_customers(
 
 
 async def find_by_external_ids(
-    conn: Connection, workspace_id: WorkspaceId, values: Iterable[tuple[NodeId, str]]
-) -> dict[tuple[NodeId, str], CustomerId]:
-    """The live customer of each (node, externalId); of several the most recently updated."""
+    conn: Connection,
+    workspace_id: WorkspaceId,
+    values: Iterable[tuple[NodeId, str]],
+    *,
+    excluding: Iterable[CustomerId] = (),
+) -> dict[tuple[NodeId, str], tuple[CustomerId, datetime]]:
+    """The live customer of each (node, externalId) and when it was updated.
+
+    Of several the most recently updated, of equals the lowest id; those in `excluding` don't count.
+    """
     wanted = list(values)
     if not wanted:
         return {}
@@ -69,8 +77,12 @@ async def find_by_external_ids(
         workspace_id,
         [node for node, _ in wanted],
         [value for _, value in wanted],
+        list(excluding),
     )
-    return {(NodeId(row["node_id"]), row["external_id"]): row["id"] for row in rows}
+    return {
+        (NodeId(row["node_id"]), row["external_id"]): (CustomerId(row["id"]), row["updated_at"])
+        for row in rows
+    }
 
 
 async def take_int_ids(conn: Connection, workspace_id: WorkspaceId, count: int) -> range:

@@ -34,12 +34,13 @@ SELECT id, node_id FROM customers WHERE workspace_id = $1 AND id = ANY ($2::uuid
 
 -- name: find_by_external_ids
 -- The live customer of each external id, the most recently updated of several.
--- $1 workspace, $2 nodes, $3 external ids
-SELECT DISTINCT ON (c.node_id, c.external_id) c.node_id, c.external_id, c.id
+-- $1 workspace, $2 nodes, $3 external ids, $4 customers that don't count
+SELECT DISTINCT ON (c.node_id, c.external_id) c.node_id, c.external_id, c.id, c.updated_at
 FROM customers c
 JOIN unnest($2::uuid[], $3::text[]) AS wanted (node_id, external_id)
     ON c.node_id = wanted.node_id AND c.external_id = wanted.external_id
 WHERE c.workspace_id = $1 AND c.deleted = 0 AND c.external_id IS NOT NULL
+    AND NOT (c.id = ANY ($4::uuid[]))
 ORDER BY c.node_id, c.external_id, c.updated_at DESC, c.id;
 
 -- name: take_int_ids
