@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from headwater.errors import SettingInvalid
@@ -50,11 +50,13 @@ class KafkaSettings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         return cls(
             bootstrap=environ.get("HEADWATER_KAFKA_BOOTSTRAP", ""),
-            customers_partitions=_integer(environ, "HEADWATER_KAFKA_CUSTOMERS_PARTITIONS", 4),
-            events_partitions=_integer(environ, "HEADWATER_KAFKA_EVENTS_PARTITIONS", 4),
-            results_partitions=_integer(environ, "HEADWATER_KAFKA_RESULTS_PARTITIONS", 8),
-            replication_factor=_integer(environ, "HEADWATER_KAFKA_REPLICATION_FACTOR", 1),
-            retention_hours=_integer(environ, "HEADWATER_KAFKA_RETENTION_HOURS", 24 * 14),
+            customers_partitions=_integer(
+                environ, "HEADWATER_KAFKA_CUSTOMERS_PARTITIONS", 4, least=1
+            ),
+            events_partitions=_integer(environ, "HEADWATER_KAFKA_EVENTS_PARTITIONS", 4, least=1),
+            results_partitions=_integer(environ, "HEADWATER_KAFKA_RESULTS_PARTITIONS", 8, least=1),
+            replication_factor=_integer(environ, "HEADWATER_KAFKA_REPLICATION_FACTOR", 1, least=1),
+            retention_hours=_integer(environ, "HEADWATER_KAFKA_RETENTION_HOURS", 24 * 14, least=1),
         )
 
 
@@ -71,7 +73,7 @@ class HttpSettings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         return cls(
             host=environ.get("HEADWATER_HTTP_HOST", "127.0.0.1"),
-            port=_integer(environ, "HEADWATER_HTTP_PORT", 8080),
+            port=_port(environ, "HEADWATER_HTTP_PORT", 8080),
             public_url=environ.get("HEADWATER_HTTP_PUBLIC_URL") or None,
             drain_seconds=_number(environ, "HEADWATER_HTTP_DRAIN_SECONDS", 8.0),
         )
@@ -101,7 +103,11 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessorSettings:
-    """`instance` is the static member id in the consumer group: stable over restarts, unique."""
+    """`instance` is the static member id in the consumer group: stable over restarts, unique.
+
+    The alarm is raised when more than `alarm_share` of the writes of the last `alarm_seconds` were refused,
+    if these are `alarm_records` or more.
+    """
 
     instance: str = ""
     batch_records: int = 1_000
@@ -111,18 +117,24 @@ class ProcessorSettings:
     watchdog_seconds: float = 60.0
     retry_seconds: float = 0.2
     retry_max_seconds: float = 5.0
+    alarm_share: float = 0.2
+    alarm_seconds: float = 300.0
+    alarm_records: int = 200
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         return cls(
             instance=environ.get("HEADWATER_PROCESSOR_INSTANCE") or socket.gethostname(),
-            batch_records=_integer(environ, "HEADWATER_PROCESSOR_BATCH_RECORDS", 1_000),
+            batch_records=_integer(environ, "HEADWATER_PROCESSOR_BATCH_RECORDS", 1_000, least=1),
             poll_seconds=_number(environ, "HEADWATER_PROCESSOR_POLL_SECONDS", 0.25),
             session_seconds=_number(environ, "HEADWATER_PROCESSOR_SESSION_SECONDS", 10.0),
             rebalance_seconds=_number(environ, "HEADWATER_PROCESSOR_REBALANCE_SECONDS", 30.0),
             watchdog_seconds=_number(environ, "HEADWATER_PROCESSOR_WATCHDOG_SECONDS", 60.0),
             retry_seconds=_number(environ, "HEADWATER_PROCESSOR_RETRY_SECONDS", 0.2),
             retry_max_seconds=_number(environ, "HEADWATER_PROCESSOR_RETRY_MAX_SECONDS", 5.0),
+            alarm_share=_share(environ, "HEADWATER_PROCESSOR_ALARM_SHARE", 0.2),
+            alarm_seconds=_number(environ, "HEADWATER_PROCESSOR_ALARM_SECONDS", 300.0),
+            alarm_records=_integer(environ, "HEADWATER_PROCESSOR_ALARM_RECORDS", 200, least=1),
         )
 
 
@@ -138,8 +150,23 @@ class StreamSettings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         return cls(
             tick_seconds=_number(environ, "HEADWATER_STREAM_TICK_SECONDS", 0.05),
-            scan_rows=_integer(environ, "HEADWATER_STREAM_SCAN_ROWS", 20_000),
+            scan_rows=_integer(environ, "HEADWATER_STREAM_SCAN_ROWS", 20_000, least=1),
             heartbeat_seconds=_number(environ, "HEADWATER_STREAM_HEARTBEAT_SECONDS", 10.0),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Where a process shows its metrics. `port` 0: nowhere. Taken ports are passed over."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        return cls(
+            host=environ.get("HEADWATER_METRICS_HOST") or "127.0.0.1",
+            port=_port(environ, "HEADWATER_METRICS_PORT", 0),
         )
 
 
@@ -174,6 +201,7 @@ class Settings:
     processor: ProcessorSettings
     stream: StreamSettings
     log: LogSettings
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     operator_token: str | None = None
 
     @classmethod
@@ -191,11 +219,12 @@ class Settings:
             processor=ProcessorSettings.from_env(environ),
             stream=StreamSettings.from_env(environ),
             log=LogSettings.from_env(environ),
+            metrics=MetricsSettings.from_env(environ),
             operator_token=environ.get("HEADWATER_OPERATOR_TOKEN") or None,
         )
 
 
-def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
+def _integer(environ: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
     text = environ.get(name)
     if not text:
         return default
@@ -203,8 +232,8 @@ def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
         value = int(text)
     except ValueError:
         raise SettingInvalid(f"{name} is {text!r}, expected a whole number") from None
-    if value < 0:
-        raise SettingInvalid(f"{name} is {text!r}, expected 0 or more")
+    if value < least:
+        raise SettingInvalid(f"{name} is {text!r}, expected {least} or more")
     return value
 
 
@@ -218,4 +247,24 @@ def _number(environ: Mapping[str, str], name: str, default: float) -> float:
         raise SettingInvalid(f"{name} is {text!r}, expected a number of seconds") from None
     if not 0 < value < 1e9:
         raise SettingInvalid(f"{name} is {text!r}, expected a number of seconds above 0")
+    return value
+
+
+def _share(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingInvalid(f"{name} is {text!r}, expected a share between 0 and 1") from None
+    if not 0 <= value <= 1:
+        raise SettingInvalid(f"{name} is {text!r}, expected a share between 0 and 1")
+    return value
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = _integer(environ, name, default)
+    if value > 65_535:
+        raise SettingInvalid(f"{name} is {value}, expected a port of 0 to 65535")
     return value

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import structlog
 from aiohttp import web
 
+from headwater import metrics
+from headwater.clock import monotonic
 from headwater.domain import refusal as refusals
 from headwater.errors import Contended, Refused, Unavailable
 from headwater.http.answer import error_answer
@@ -53,6 +55,7 @@ def build_app(
 @web.middleware
 async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What every answer has, whatever happens inside."""
+    started = monotonic()
     tracing_id = _tracing_id(request)
     request[TRACING_ID] = tracing_id
     if request.method == "OPTIONS":
@@ -62,6 +65,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     if not answer.prepared:
         answer.headers["X-Tracing-ID"] = tracing_id
         answer.headers.update(CORS)
+    metrics.answered(request, answer.status, monotonic() - started)
     return answer
 
 
@@ -94,6 +98,7 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
 
 
 def _refused(refusal: refusals.Refusal, request: web.Request, tracing_id: str) -> web.Response:
+    metrics.REFUSALS.inc(refusal.reason)
     logref = str(uuid.uuid4())
     log.info(
         "refused",

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 
+from headwater import metrics
 from headwater.errors import SettingInvalid
 from headwater.http.app import build_app
 from headwater.http.server import serve
@@ -42,6 +43,7 @@ class Service:
 async def run(services: Sequence[Service], settings: Settings, stop: asyncio.Event) -> None:
     """Serve all of them on one port until `stop`; close in reverse."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(metrics.served(settings.metrics))
         shared = await stack.enter_async_context(open_shared(settings))
         state: dict[web.AppKey[Any], Any] = dict(shared.state())
         for service in services:
