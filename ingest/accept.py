@@ -33,7 +33,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from headwater import wire
+from headwater import metrics, wire
 from headwater.domain.commands import Command
 from headwater.errors import Unavailable
 from headwater.kafka import abandon, open_producer
@@ -80,6 +80,10 @@ class Acceptor:
             Unavailable: Kafka is away.
         """
         await self._connect()
+        metrics.WAITING_BYTES.read_by(lambda: self._waiting_bytes)
+        metrics.WAITING_SENDS.read_by(
+            lambda: sum(len(lane.queue) + len(lane.flying) for lane in self._lanes.values())
+        )
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def close(self) -> None:
@@ -116,6 +120,7 @@ class Acceptor:
         self._reserve(parcel.size)
         self._enqueue(topic, partition_for(key, self._partitions[topic]), parcel)
         await ticket.done
+        metrics.acknowledged(topic, 1, self._clock() + self._produce_seconds - parcel.deadline)
 
     async def accept_many(self, commands: Sequence[tuple[Command, bytes]], topic: str) -> None:
         """As `accept`, for (command, key) pairs that belong together."""
@@ -130,7 +135,11 @@ class Acceptor:
         for partition, parcel in parcels:
             self._enqueue(topic, partition, parcel)
         if parcels:
-            await ticket.done
+            with metrics.BULK_IN_FLIGHT.held():
+                await ticket.done
+            metrics.acknowledged(
+                topic, len(commands), self._clock() + self._produce_seconds - deadline
+            )
 
     def _reserve(self, size_bytes: int) -> None:
         if self._waiting_bytes and self._waiting_bytes + size_bytes > self._limit_bytes:
@@ -201,6 +210,7 @@ class Acceptor:
         if self._producer is not producer:
             return
         log.warning("the producer can't go on, making another", reason=reason)
+        metrics.PRODUCERS_DROPPED.inc()
         self._producer = None
         self._connected.clear()
         self._away_since = self._clock()

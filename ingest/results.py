@@ -19,7 +19,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from headwater import wire
+from headwater import metrics, wire
 from headwater.domain.commands import ReplyTo
 from headwater.kafka import build_consumer, translated
 from headwater.settings import KafkaSettings
@@ -82,6 +82,8 @@ class Results:
                 await consumer.stop()
                 raise
         self._consumer = consumer
+        metrics.WAITING_ANSWERS.read_by(lambda: len(self._waiting))
+        metrics.PENDING_WRITES.read_by(lambda: len(self._pending))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Hand out results until `stop`."""
@@ -122,6 +124,7 @@ class Results:
         known = self._pending.get((caller, fingerprint))
         if known is None or known[0] < time.time():
             return None
+        metrics.PENDING_JOINS.inc()
         return known[1]
 
     def remember_pending(self, caller: str, fingerprint: str, ids: Identifiers) -> bytes:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from headwater import clock, wire
+from headwater import clock, metrics, wire
 from headwater.auth import Caller
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import (
@@ -340,4 +340,5 @@ def session_value_of(request: web.Request) -> str | None:
 
 def item_error(refusal: refusals.Refusal, error: JsonObject) -> JsonObject:
     """A refused item of a batch."""
+    metrics.ITEMS_REFUSED.inc(refusal.reason)
     return {"status": refusal.status, "error": error}
