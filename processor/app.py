@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import structlog
 
-from headwater import clock
+from headwater import clock, metrics
 from headwater.errors import Unavailable
 from headwater.kafka import ensure_topics, open_producer
 from headwater.postgres.outcomes import delete_expired_operations, delete_old_rejections
@@ -33,6 +33,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         Unavailable: the watchdog gave up; start again.
     """
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(metrics.served(settings.metrics))
         await _wait_for_kafka(settings, stop)
         if stop.is_set():
             return

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import orjson
 
-from headwater import wire
-from headwater.clock import Clock
+from headwater import metrics, wire
+from headwater.clock import Clock, monotonic
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import Command, RecordEvent
 from headwater.domain.configuration import WorkspaceConfig
@@ -102,10 +102,12 @@ async def apply_batch(
     Source: design.md, invariants 2, 3 and 4.
     """
     now = parts.clock()
+    started = monotonic()
     decoded = decode(batch.records)
     await _load_configs(decoded, parts)
     checked = validate(decoded, parts.configs, parts.validator)
     works = _share_out(checked, parts.configs)
+    judged = metrics.STEP_SECONDS.lap(started, "judge")
     async with parts.pool.transaction() as conn:
         # first: a process that lost its partitions learns it before it does or locks anything
         await move_offsets(conn, batch.expected, batch.next_offsets)
@@ -116,6 +118,7 @@ async def apply_batch(
         for work in works:  # the feeds' locks last, so that they are held shortly
             if work.stored is not None:
                 await append_updates(conn, work.workspace_id, work.stored.updates)
+    metrics.STEP_SECONDS.lap(judged, "transaction")
     return _answers(checked, works, documents)
 
 

@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from headwater import wire
+from headwater import metrics, wire
 from headwater.clock import monotonic
 from headwater.domain.ids import KafkaOffset
 from headwater.domain.outcome import Applied, Rejected
@@ -23,6 +23,7 @@ from headwater.kafka import build_consumer, translated
 from headwater.postgres.offsets import Partition, read_offsets, start_offsets
 from headwater.settings import KafkaSettings, ProcessorSettings
 from headwater.topics import CUSTOMERS, EVENTS, GROUP, RESULTS
+from processor.alarm import RejectionAlarm
 from processor.batch import Answer, Parts
 from processor.isolate import apply_whatever_comes
 from processor.record import Batch, Record, next_offsets_of
@@ -52,6 +53,8 @@ class Consumer:
         self._progress_at = monotonic()
         self._lost: RecordsLost | None = None
         self._stop = asyncio.Event()
+        self._alarm = RejectionAlarm(settings, monotonic)
+        metrics.LAG.read_all_by(self._lag)
         self._consumer: AIOKafkaConsumer = build_consumer(
             kafka,
             group_id=GROUP,
@@ -95,6 +98,7 @@ class Consumer:
             await asyncio.sleep(self._settings.retry_seconds)
             return
         if not fetched:
+            self._alarm.look()
             await self._watch()
             return
         async with self._applying:
@@ -106,6 +110,7 @@ class Consumer:
                 answers = await apply_whatever_comes(batch, self._parts, self._settings, self._stop)
             except StaleConsumer as exc:
                 log.warning("partitions moved, seeking again", detail=str(exc))
+                metrics.RETRIES.inc("stale")
                 await self._seek(list(batch.expected))
                 return
             except Unavailable:
@@ -117,7 +122,10 @@ class Consumer:
             records=len(batch.records),
             duration_ms=round((monotonic() - started) * 1000, 1),
         )
+        self._alarm.count([answer.outcome for answer in answers])
+        committed = monotonic()
         await self._send(answers)
+        metrics.STEP_SECONDS.lap(committed, "answer")
 
     def _batch(self, fetched: dict[TopicPartition, list[object]]) -> Batch:
         """The fetched records that are ours and come next, customers before events."""
@@ -137,6 +145,13 @@ class Consumer:
             expected={partition: self._positions[partition] for partition in next_offsets},
             next_offsets=next_offsets,
         )
+
+    def _lag(self) -> dict[tuple[str, ...], float]:
+        behind: dict[tuple[str, ...], float] = {}
+        for (topic, partition), next_offset in self._positions.items():
+            end = self._consumer.highwater(TopicPartition(topic, partition)) or next_offset
+            behind[topic,] = behind.get((topic,), 0) + max(0, end - next_offset)
+        return behind
 
     async def drain(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish the batch in flight, then forget the partitions."""

@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from headwater import metrics
 from headwater.clock import monotonic
 from headwater.domain import refusal as refusals
 from headwater.errors import ConfigMoved, Contended, StaleConsumer, Unavailable
@@ -40,6 +41,7 @@ async def apply_whatever_comes(
     except Exception as exc:
         if len(batch.records) > 1:
             log.warning("batch failed, halving it", records=len(batch.records), error=repr(exc))
+            metrics.RETRIES.inc("halved")
             first, second = batch.halves()
             answers = await apply_whatever_comes(first, parts, settings, stop)
             return answers + await apply_whatever_comes(second, parts, settings, stop)
@@ -70,8 +72,10 @@ async def _apply_patiently(
             answers = await apply_batch(batch, parts, give_up=give_up)
         except ConfigMoved as exc:
             log.info("configuration moved, repeating the batch", detail=str(exc))
+            metrics.RETRIES.inc("configuration_moved")
         except Contended as exc:
             contended += 1
+            metrics.RETRIES.inc("contended")
             if contended > CONTENDED_TRIES:
                 raise
             log.info("batch lost a race, repeating it", detail=str(exc))
@@ -81,6 +85,8 @@ async def _apply_patiently(
                 log.warning("postgres is away, waiting for it", error=str(exc))
             if stop.is_set():
                 raise
+            metrics.RETRIES.inc("unavailable")
+            metrics.OUTAGE_SECONDS.inc(by=pause)
             try:
                 async with asyncio.timeout(pause):
                     await stop.wait()
