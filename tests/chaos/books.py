@@ -1,7 +1,8 @@
 """The books: what clients were promised against what the hub holds, write by write.
 
 First witness is the public API (the whole feed, entities, rejections), second the tables. A violation
-begins with what it is: LOST, DOUBLE, REFUSED (yet applied), FEED, UNIQUE, ANONYMOUS, REPLAY.
+begins with what it is: LOST, DOUBLE, REFUSED (yet applied), FEED, UNIQUE, ANONYMOUS, REPLAY; the campaign adds
+STUCK (no recovery), UNANSWERED (in calm time) and ANSWER (one that no fault excuses).
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ async def _run(
             raise failure
     progress("balancing the books", 0, 1)
     result.violations += [fault for follower in followers for fault in follower.faults]
-    result.violations += ledger.surprises
+    result.violations += [f"ANSWER: {surprise}" for surprise in ledger.surprises]
     everywhere = [*zip(wanted, followers, strict=False), (probes, followers[-1])]
     result.books = await balance(hub, ledger, everywhere, result.violations)
 
@@ -189,8 +189,8 @@ async def _strike(hub: ChaosHub, wave: Wave, prober: Prober, result: Result) -> 
         try:
             await asyncio.sleep(strike.fault.seconds)
         finally:
+            healed_at[number] = time.monotonic()  # healing takes its time too: it counts
             await strike.fault.heal(hub)
-        healed_at[number] = time.monotonic()
 
     async with asyncio.TaskGroup() as group:
         for number, strike in enumerate(wave.strikes):
@@ -203,7 +203,7 @@ async def _strike(hub: ChaosHub, wave: Wave, prober: Prober, result: Result) -> 
         recovery = await prober.recovered(healed_at[number], RECOVERY_LIMIT_SECONDS)
         if recovery is None:
             result.violations.append(
-                f"wave {wave.number} ({wave.kinds}), struck at {began:.1f}: no write got through for "
+                f"STUCK: wave {wave.number} ({wave.kinds}), struck at {began:.1f}: no write got through for "
                 f"{RECOVERY_LIMIT_SECONDS:.0f} s after {strike.fault.kind} was healed"
             )
             return False
@@ -222,18 +222,18 @@ async def _calm(hub: ChaosHub, load: Load, result: Result) -> None:
     """The hub is whole and has time: now every write has to get its answer, and every record its place."""
     await load.settle(DRAIN_LIMIT_SECONDS)
     late = [w for w in load.ledger.writes.values() if w.keyed and w.sent and not w.is_settled]
-    result.violations += [f"no answer in calm time: {write.told()}" for write in late[:20]]
+    result.violations += [f"UNANSWERED: in calm time: {write.told()}" for write in late[:20]]
     calm = load.continued("calm", 150, CALM_SECONDS)
     known = set(load.ledger.writes)
     await calm.run(4)
     result.violations += [
-        f"not answered though nothing is broken: {write.told()}"
+        f"UNANSWERED: though nothing is broken: {write.told()}"
         for nonce, write in load.ledger.writes.items()
         if nonce not in known and any(not a.status or a.status >= 500 for a in write.answers)
     ][:20]
     behind = await _drained(hub)
     if behind:
-        result.violations.append(f"records that nobody applies: {behind}")
+        result.violations.append(f"LOST: records that nobody applies: {behind}")
 
 
 async def _drained(hub: ChaosHub) -> str:

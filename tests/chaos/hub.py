@@ -129,8 +129,11 @@ class ChaosHub:
             self.start_service(service)
         limit = time.monotonic() + 60
         while not self.serves():
-            if time.monotonic() > limit:
-                raise TimeoutError(f"the hub does not serve; see {self.folder}/web-0.log")
+            for service in self.services.values():
+                ended = service.process is not None and service.process.poll() is not None
+                if ended or time.monotonic() > limit:
+                    log = (self.folder / f"{service.name}.log").read_text(errors="replace")
+                    raise RuntimeError(f"{service.name} does not start: {log[-3000:]}")
             time.sleep(0.05)
 
     def start_service(self, service: Service, **environ: str) -> None:

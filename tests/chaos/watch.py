@@ -87,7 +87,7 @@ class Follower:
         updates = page["updates"]
         if page["nextOffset"] != after + len(updates):
             self.faults.append(
-                f"workspace {self._place.index}: the page behind {after} has {len(updates)} updates "
+                f"FEED: workspace {self._place.index}: the page behind {after} has {len(updates)} updates "
                 f"and says nextOffset {page['nextOffset']}"
             )
         for update in updates:
