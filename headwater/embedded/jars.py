@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
+import tempfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 import jgo.maven
+from rich.console import Console
 from rich.progress import Progress
 
 from headwater.errors import HubError
@@ -22,7 +24,7 @@ KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 
 
 class JarsBroken(HubError):
-    """A jar is not what the lock says."""
+    """A jar can't be fetched or kept, or is not what the lock says."""
 
 
 def cache_folder() -> Path:
@@ -31,7 +33,10 @@ def cache_folder() -> Path:
     if named:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "headwater"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "headwater"
+    except RuntimeError as exc:
+        raise JarsBroken("there is no home folder to cache Kafka in: set HEADWATER_CACHE") from exc
 
 
 def read_lock() -> dict[str, str]:
@@ -48,18 +53,33 @@ def fetch_jars() -> list[Path]:
     """
     lock = read_lock()
     folder = cache_folder() / "kafka"
-    folder.mkdir(parents=True, exist_ok=True)
     wanted = {coordinates: folder / _file_name(coordinates) for coordinates in lock}
     missing = {c: path for c, path in wanted.items() if not path.exists()}
     if missing:
-        with Progress(transient=not sys.stderr.isatty()) as progress:
-            task = progress.add_task("Fetching Kafka", total=len(missing))
-            context = jgo.maven.MavenContext(repo_cache=cache_folder() / "maven")
-            for coordinates, path in missing.items():
-                _fetch(context, coordinates, lock[coordinates], path)
-                progress.advance(task)
-        shutil.rmtree(cache_folder() / "maven", ignore_errors=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # of its own: what was begun and broken off must not be found again
+            with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="maven-") as repository:
+                _fetch_all(missing, lock, Path(repository))
+        except OSError as exc:
+            raise JarsBroken(
+                f"Kafka can't be fetched into {folder}: {exc}; is there a network? HEADWATER_CACHE "
+                "names another folder"
+            ) from exc
     return list(wanted.values())
+
+
+def _fetch_all(missing: Mapping[str, Path], lock: Mapping[str, str], repository: Path) -> None:
+    # a bar where somebody watches, a line elsewhere
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"Fetching Kafka ({len(missing)} files)")
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Fetching Kafka", total=len(missing))
+        context = jgo.maven.MavenContext(repo_cache=repository)
+        for coordinates, path in missing.items():
+            _fetch(context, coordinates, lock[coordinates], path)
+            progress.advance(task)
 
 
 def _file_name(coordinates: str) -> str:
@@ -70,7 +90,21 @@ def _file_name(coordinates: str) -> str:
 def _fetch(context: jgo.maven.MavenContext, coordinates: str, digest: str, path: Path) -> None:
     group, artifact, version = coordinates.split(":")
     component = context.project(group, artifact).at_version(version)
-    fetched = component.artifact().resolve()
+    try:
+        fetched = component.artifact().resolve()
+    except (OSError, RuntimeError) as exc:  # jgo's own, and those of its HTTP client
+        raise JarsBroken(
+            f"{coordinates} can't be fetched: {exc}; is there a network? Run it again to go on"
+        ) from exc
+    keep(coordinates, fetched, digest, path)
+
+
+def keep(coordinates: str, fetched: Path, digest: str, path: Path) -> None:
+    """Copy a fetched file to `path`, if its SHA-256 is `digest`; whole or not at all.
+
+    Raises:
+        JarsBroken: it is not.
+    """
     found = hashlib.sha256(fetched.read_bytes()).hexdigest()
     if found != digest:
         raise JarsBroken(f"{coordinates} has SHA-256 {found}, the lock says {digest}")

@@ -24,6 +24,11 @@ def find_java() -> Path:
 
 def version_of(java: Path) -> int:
     """The major version, 0 if it can't be told."""
-    done = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            [str(java), "-version"], capture_output=True, text=True, check=False, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
     found = re.search(r'version "(\d+)', done.stderr)
     return int(found.group(1)) if found else 0

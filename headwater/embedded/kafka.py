@@ -74,7 +74,7 @@ class EmbeddedKafka:
         properties: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = folder
-        self._properties = properties or {}
+        self._more = properties or {}
         self._keep = keep
         self.port = port
         self._controller_port = controller_port
@@ -98,30 +98,43 @@ class EmbeddedKafka:
             ServerFailed: the folder can't be formatted.
         """
         jars = fetch_jars()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        properties = self._folder.parent / "kafka.properties"
-        ours = _PROPERTIES.format(
-            host=LOOPBACK,
-            port=self.port,
-            controller_port=self._controller_port,
-            folder=self._folder,
-        )
-        # of two lines with one name the later holds
-        more = "".join(f"{name}={value}\n" for name, value in self._properties.items())
-        properties.write_text(ours + more, encoding="utf-8")
-        logging = self._folder.parent / "kafka-log4j2.yaml"
+        home = self._folder.parent
+        home.mkdir(parents=True, exist_ok=True)
+        properties = home / "kafka.properties"
+        properties.write_text(self._written(self._folder.name), encoding="ascii")
+        logging = home / "kafka-log4j2.yaml"
         logging.write_text(_LOGGING, encoding="utf-8")
         java = [
             str(find_java()),
             "-Xms384m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4",
-            f"-Dlog4j2.configurationFile={logging}",
+            f"-Dlog4j2.configurationFile={logging.resolve().as_uri()}",
             "-cp", os.pathsep.join(str(jar) for jar in jars),
         ]  # fmt: skip
         if not (self._folder / "meta.properties").exists():
-            self._format(java, properties)
+            self._format(java)
         self.process = spawn(
-            [*java, "kafka.Kafka", str(properties)], log=self._log, keep=self._keep
+            [*java, "kafka.Kafka", str(properties)],
+            log=self._log,
+            cwd=home,
+            environ=self._environ(),
+            keep=self._keep,
         )
+
+    def _written(self, folder: str) -> str:
+        ours = _PROPERTIES.format(
+            host=LOOPBACK,
+            port=self.port,
+            controller_port=self._controller_port,
+            # relative: the way there may hold commas, which separate folders here, and letters that
+            # a file of properties can't
+            folder=folder,
+        )
+        # of two lines with one name the later holds
+        return ours + "".join(f"{name}={value}\n" for name, value in self._more.items())
+
+    def _environ(self) -> dict[str, str]:
+        # without a locale of UTF-8 Java can't name folders with letters beyond ASCII
+        return {**os.environ, "LC_ALL": "C.UTF-8"}
 
     def stop(self, seconds: float = 6.0) -> None:
         """A controlled shutdown; killed after `seconds` (what was acknowledged is on disk)."""
@@ -134,19 +147,26 @@ class EmbeddedKafka:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
-    def _format(self, java: list[str], properties: Path) -> None:
-        shutil.rmtree(self._folder)
-        self._folder.mkdir()
+    def _format(self, java: list[str]) -> None:
+        # made beside and moved, or a folder that was begun would be taken for a whole one
+        home, new = self._folder.parent, self._folder.with_name(f"{self._folder.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        properties = home / "kafka-format.properties"
+        properties.write_text(self._written(new.name), encoding="ascii")
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         if cluster.startswith("-"):
             cluster = "A" + cluster[1:]  # else it would be taken for an option
         done = subprocess.run(
             [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties),
              "--standalone"],
-            capture_output=True, text=True, check=False,
+            cwd=home, env=self._environ(), capture_output=True, text=True, check=False,
         )  # fmt: skip
+        properties.unlink()
         if done.returncode:
             raise ServerFailed(f"Kafka's storage can't be formatted: {done.stdout} {done.stderr}")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        new.rename(self._folder)
 
     def wait(self) -> None:
         """Return when the broker answers.

@@ -29,9 +29,7 @@ def is_open(port: int) -> bool:
 
 def kept_ports(file: Path, names: tuple[str, ...]) -> dict[str, int]:
     """A port per name: the one used before if it is still free, else another free one."""
-    before: dict[str, int] = {}
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+    before = read_ports(file)
     ports: dict[str, int] = {}
     sockets = []
     for name in names:
@@ -46,5 +44,20 @@ def kept_ports(file: Path, names: tuple[str, ...]) -> dict[str, int]:
     for held in sockets:
         held.close()
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(ports), encoding="utf-8")
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(json.dumps(ports), encoding="utf-8")
+    part.replace(file)
     return ports
+
+
+def read_ports(file: Path) -> dict[str, int]:
+    """The ports used before; none if there is no such file or it is broken."""
+    try:
+        ports = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not isinstance(ports, dict):
+        return {}
+    return {
+        name: port for name, port in ports.items() if isinstance(port, int) and 0 < port < 65536
+    }

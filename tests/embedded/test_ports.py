@@ -23,3 +23,11 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
     assert second["a"] != first["a"]
     assert second["b"] == first["b"]
     assert not is_open(first["a"])
+
+
+def test_a_broken_file_is_written_anew(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    for text in ("", "{", "[1]", '{"a": "x"}', '{"a": 0}'):
+        file.write_text(text)
+        ports = kept_ports(file, ("a",))
+        assert kept_ports(file, ("a",)) == ports

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import asyncpg
 import psutil
 import pytest
 
+from headwater.embedded.child import can_mask
 from headwater.embedded.ports import LOOPBACK, is_open
 from headwater.embedded.postgres import EmbeddedPostgres, ServerFailed
 from tests.hub import wait_for
@@ -48,12 +49,43 @@ def test_a_stop_leaves_no_process() -> None:
         wait_for(lambda: not any(p.is_running() for p in everybody), 5, "all processes to end")
 
 
-def test_a_folder_that_its_user_cannot_pass_is_named(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    server = EmbeddedPostgres(closed / "postgres", 1)
-    with pytest.raises(ServerFailed, match="HEADWATER_HOME"):
-        server._check_reachable()
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives its servers to somebody else")
+async def test_it_runs_in_a_folder_that_only_root_can_pass() -> None:
+    with temporary_folder() as folder:
+        closed = folder / "closed"
+        closed.mkdir(mode=0o700)
+        if not can_mask():
+            with pytest.raises(ServerFailed, match="HEADWATER_HOME"):
+                EmbeddedPostgres(closed / "postgres", 1).start()
+            return
+        with running_postgres(closed) as server:
+            await execute(server, "CREATE TABLE kept AS SELECT 1 AS value")
+            server.kill()
+            # once it is root's it stays root's, also when everybody may pass
+            closed.chmod(0o755)
+            server.start()
+            assert await execute(server, "SELECT value FROM kept") == 1
+            assert server.process is not None
+            everybody = psutil.Process(server.process.pid)
+            processes = [everybody, *everybody.children(recursive=True)]
+            server.stop()
+            wait_for(lambda: not any(p.is_running() for p in processes), 5, "all to end")
+
+
+async def test_a_start_that_was_broken_off_is_begun_again() -> None:
+    with temporary_folder() as folder:
+        begun = folder / "postgres.new"
+        begun.mkdir()
+        (begun / "PG_VERSION").write_text("18")
+        with running_postgres(folder) as server:
+            assert not begun.exists()
+            server.stop()
+            # killed between initdb and createdb: the cluster is there, the database is not
+            server.launch()
+            (folder / "postgres" / "headwater.made").unlink()
+            server.wait()
+            assert await execute(server, "SELECT 1") == 1
+            assert (folder / "postgres" / "headwater.made").exists()
 
 
 def test_a_second_server_in_the_folder_fails_and_leaves_the_first_unharmed() -> None:
