@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from headwater import metrics
 from headwater.http.shared import SharedParts
 from headwater.settings import Settings
 from headwater.validation import load_schemas
@@ -22,6 +23,7 @@ async def open_parts(
 ) -> AsyncIterator[Mapping[web.AppKey[Any], Any]]:
     """Start the ticker and yield what the handlers need, by key; stop it at the end."""
     follower = Follower(shared.pool, tick_seconds=settings.stream.tick_seconds)
+    metrics.WAITERS.read_by(lambda: follower.waiting)
     ticker = asyncio.create_task(follower.run())
     try:
         yield {FOLLOWER: follower, STREAM: settings.stream, SCHEMAS: load_schemas()}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from headwater import metrics
 from headwater.domain.ids import FeedOffset, WorkspaceId
 from headwater.errors import Contended, Unavailable
 from headwater.postgres import feed
@@ -127,6 +128,7 @@ class Follower:
             try:
                 async with self._pool.connection() as conn:
                     offsets = await feed.read_last_offsets(conn, tuple(self._waiters))
+                metrics.TICKER_QUERIES.inc()
             except (Unavailable, Contended) as exc:
                 if not down:
                     log.warning("feeds can't be watched, trying again", error=str(exc))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from headwater import metrics
 from headwater.domain import refusal as refusals
 from headwater.domain.ids import FeedOffset, WorkspaceId
 from headwater.errors import Refused
@@ -99,9 +100,12 @@ class Reading:
         position = pages[0].position
         while limit and not (pages[-1].is_end or any(p.updates for p in pages) or self._is_gone()):
             pages = await self._read(pages[-1].next_offset, limit)
+        updates = sum(page.updates for page in pages)
+        metrics.PAGES.inc()
+        metrics.UPDATES_SENT.inc(by=updates)
         return Step(
             bodies=tuple(page.body for page in pages if page.updates),
-            updates=sum(page.updates for page in pages),
+            updates=updates,
             reached=max(page.reached for page in pages),
             position=position,
             next_offset=pages[-1].next_offset,
