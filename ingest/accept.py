@@ -37,6 +37,7 @@ from headwater import metrics, wire
 from headwater.domain.commands import Command
 from headwater.errors import Unavailable
 from headwater.kafka import abandon, open_producer
+from headwater.log import describe
 from headwater.settings import IngestSettings, KafkaSettings
 from headwater.topics import CUSTOMERS, EVENTS, PENDING, partition_for
 from ingest.lane import Lane, Parcel, Record, Ticket
@@ -245,5 +246,5 @@ class Acceptor:
 
 
 def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("a task of the front door failed", error=repr(task.exception()))
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        log.error("a task of the front door failed", error=describe(exc))

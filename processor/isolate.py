@@ -14,6 +14,7 @@ from headwater import metrics
 from headwater.clock import monotonic
 from headwater.domain import refusal as refusals
 from headwater.errors import ConfigMoved, Contended, StaleConsumer, Unavailable
+from headwater.log import describe
 from headwater.settings import ProcessorSettings
 from processor.batch import Answer, Parts, apply_batch
 from processor.record import Batch
@@ -40,7 +41,7 @@ async def apply_whatever_comes(
         raise
     except Exception as exc:
         if len(batch.records) > 1:
-            log.warning("batch failed, halving it", records=len(batch.records), error=repr(exc))
+            log.warning("batch failed, halving it", records=len(batch.records), error=describe(exc))
             metrics.RETRIES.inc("halved")
             first, second = batch.halves()
             answers = await apply_whatever_comes(first, parts, settings, stop)

@@ -21,6 +21,7 @@ from headwater.postgres.migrate import create_database, migrate
 from headwater.postgres.pool import Pool, open_pool
 from headwater.settings import PostgresSettings
 from tests.hub import OPERATOR_TOKEN, Client, Hub, make_client
+from tests.leaks import leaks_in
 
 _numbers = itertools.count()
 
@@ -83,6 +84,7 @@ def hub(
     running.start()
     yield running
     running.stop()
+    assert leaks_in(server_folder) == []
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from headwater.embedded.postgres import EmbeddedPostgres
 from headwater.postgres.migrate import migrate
 
 OPERATOR_TOKEN = "operator-token-of-the-tests"
+SECRETS = {OPERATOR_TOKEN}
+"""What no log line may hold: the tokens that were given out. `tests/leaks.py` looks for them."""
 
 
 class Hub:
@@ -245,4 +247,5 @@ async def make_client(
         body = {"name": "shop", "uniqueCustomer": rule, "mandatoryProperties": mandatory or []}
         node = (await post(f"{base}/nodes/entries", body))["id"]
         source = await post(f"{base}/sources", {"provider": "API", "name": "t", "nodes": [node]})
+        SECRETS.add(source["token"])
         yield Client(hub, http, workspace, node, source["token"])

@@ -80,6 +80,7 @@ class EmbeddedPostgres:
             "-c", "max_connections=200",
             "-c", "shared_buffers=256MB",
             "-c", "max_wal_size=2GB",
+            "-c", "log_error_verbosity=terse",  # a DETAIL holds the values of the row at fault
         ]  # fmt: skip
         if self._fast_and_loose:
             command += ["-c", "fsync=off"]

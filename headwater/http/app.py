@@ -18,12 +18,15 @@ from headwater.clock import monotonic
 from headwater.domain import refusal as refusals
 from headwater.errors import Contended, Refused, Unavailable
 from headwater.http.answer import error_answer
+from headwater.log import loggable_path
 
 log = structlog.get_logger()
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 TRACING_ID = web.RequestKey("tracing_id", str)
+WORDS = web.AppKey("words", frozenset[str])
+"""The fixed parts of all routes: what of a URL may be logged."""
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -47,6 +50,9 @@ def build_app(
     """An application with these routes; `state` is what their handlers need, by key."""
     app = web.Application(middlewares=[envelope], client_max_size=0)
     app.add_routes(routes)
+    app[WORDS] = frozenset(
+        word for resource in app.router.resources() for word in resource.canonical.split("/")
+    )
     for key, value in state.items():
         app[key] = value
     return app
@@ -77,7 +83,7 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
     except Refused as exc:
         return _refused(exc.refusal, request, tracing_id)
     except (Unavailable, Contended) as exc:
-        log.warning("unavailable", path=request.path, tracing_id=tracing_id, error=str(exc))
+        log.warning("unavailable", path=_path_of(request), tracing_id=tracing_id, error=str(exc))
         return _refused(refusals.try_again_later(), request, tracing_id)
     except web.HTTPMethodNotAllowed as exc:
         refusal = refusals.method_not_supported(exc.method.upper())
@@ -93,7 +99,9 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
         return _refused(refusal, request, tracing_id)
     except Exception:
         logref = str(uuid.uuid4())
-        log.exception("request failed", path=request.path, tracing_id=tracing_id, logref=logref)
+        log.exception(
+            "request failed", path=_path_of(request), tracing_id=tracing_id, logref=logref
+        )
         return error_answer(refusals.internal_error(), request, logref)
 
 
@@ -105,12 +113,17 @@ def _refused(refusal: refusals.Refusal, request: web.Request, tracing_id: str) -
         status=refusal.status,
         reason=refusal.reason,
         method=request.method,
-        path=request.path,
+        path=_path_of(request),
         tracing_id=tracing_id,
         logref=logref,
         client=request.headers.get("Contactlab-ClientId"),
     )
     return error_answer(refusal, request, logref)
+
+
+def _path_of(request: web.Request) -> str:
+    words = request.app[WORDS]
+    return loggable_path(request.path, words)
 
 
 async def _as_named_method(request: web.Request) -> web.StreamResponse:
