@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from openapi_spec_validator import validate
 import control_api.routes
 import ingest.routes
 import stream_api.routes
+from headwater import metrics
+from headwater.settings import Settings
 from headwater.validation import load_schemas
 from tests.openapi import FILE, Document
 
@@ -75,3 +79,93 @@ def test_files_that_are_named_exist(path: Path) -> None:
     )
     missing = [name for name in named if not (ROOT / name).exists()]
     assert missing == []
+
+
+PACKAGES = ("headwater", "ingest", "processor", "stream_api", "control_api", "deploy")
+
+
+def _modules() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def _table_rows(name: str) -> dict[str, list[str]]:
+    """The rows of all tables of a page, by the text in backticks that they begin with."""
+    rows = {}
+    for line in (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if line.startswith("| `") and cells[0].endswith("`"):
+            rows[cells[0].strip("`")] = cells[1:]
+    return rows
+
+
+def test_every_setting_is_documented_and_back() -> None:
+    read = {
+        name
+        for path in _modules()
+        for name in re.findall(r'"(HEADWATER_[A-Z_]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert set(_table_rows("settings.md")) == read
+
+
+def test_documented_defaults_are_those_of_the_code() -> None:
+    settings = Settings.from_env({})
+    rows = _table_rows("settings.md")
+    compared = set()
+    for area in fields(settings):
+        part = getattr(settings, area.name)
+        if not is_dataclass(part):
+            continue
+        for field in fields(part):
+            name = f"HEADWATER_{area.name}_{field.name}".upper()
+            name = "HEADWATER_DATABASE_URL" if field.name == "database_url" else name
+            compared.add(name)
+            if field.name != "instance":  # made from the machine's name
+                assert _shown(getattr(part, field.name)) == rows[name][0], name
+    assert len(compared) > 30
+    assert compared <= set(rows)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value or "") if not isinstance(value, int) else str(value)
+
+
+def test_every_metric_is_documented_and_back() -> None:
+    rows = {name: cells for name, cells in _table_rows("metrics.md").items() if "{" not in name}
+    declared = {
+        metric.name: [type(metric).__name__.lower(), ", ".join(metric.labels)]
+        for metric in metrics.DECLARED
+    }
+    documented = {
+        name: [cells[0].removesuffix(", read"), cells[1]]
+        for name, cells in rows.items()
+        if name.startswith("headwater_") and len(cells) == 3
+    }
+    assert documented == declared
+
+
+def test_metrics_have_the_names_that_were_agreed_on() -> None:
+    for metric in metrics.DECLARED:
+        part = metric.name.split("_")[1]
+        assert part in {"http", "ingest", "processor", "stream"}, metric.name
+        assert metric.name.endswith("_total") is isinstance(metric, metrics.Counter), metric.name
+        assert metric.name.endswith("_seconds") or not isinstance(metric, metrics.Histogram)
+        assert not {label for label in metric.labels if label.endswith("id")}
+
+
+def test_every_warning_and_error_is_in_the_operators_table_and_back() -> None:
+    levels = {"warning": "warning", "error": "error", "exception": "error"}
+    logged = set()
+    for path in _modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in levels
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                logged.add((node.args[0].value, levels[node.func.attr]))
+    rows = _table_rows("operations.md")
+    assert {(event, cells[0]) for event, cells in rows.items()} == logged
