@@ -48,7 +48,7 @@ from headwater.domain.ids import (
 )
 from headwater.domain.outcome import Applied, Rejected
 from headwater.postgres.config import SourceRow, create_workspace, write_node, write_source
-from headwater.postgres.feed import FeedFilter, read_page
+from headwater.postgres.feed import FeedFilter, Form, read_page
 from headwater.postgres.offsets import start_offsets
 from headwater.postgres.pool import Pool
 from headwater.validation import Validator, load_schemas
@@ -347,13 +347,25 @@ class Processor:
         wanted = FeedFilter(entity_type=None, nodes=None)
         async with self.pool.connection() as conn:
             page = await read_page(
-                conn, self.workspace_id, None, limit=4000, scan_rows=4000, wanted=wanted
+                conn,
+                self.workspace_id,
+                None,
+                form=Form.LINES,
+                limit=4000,
+                limit_bytes=2**26,
+                scan_rows=4000,
+                wanted=wanted,
             )
-        assert [row.feed_offset for row in page.rows] == list(range(1, len(page.rows) + 1))
-        entities = [orjson.loads(row.entity) for row in page.rows]
+        updates = [orjson.loads(line) for line in page.body.splitlines()]
+        assert [update["offset"] for update in updates] == list(range(1, len(updates) + 1))
         return [
-            (row.operation, entity["type"], entity["data"]["id"], entity["data"])
-            for row, entity in zip(page.rows, entities, strict=True)
+            (
+                update["operation"],
+                update["entity"]["type"],
+                update["entity"]["data"]["id"],
+                update["entity"]["data"],
+            )
+            for update in updates
         ]
 
     async def rows(self, statement: str) -> list[tuple[Any, ...]]:

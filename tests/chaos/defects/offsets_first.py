@@ -24,5 +24,5 @@ def plant() -> None:
     async def nothing(*_: Any) -> None:
         """They have moved."""
 
-    processor.batch.move_offsets = nothing  # type: ignore[assignment]
+    processor.batch.move_offsets = nothing  # type: ignore[assignment, attr-defined]
     processor.isolate.apply_batch = apply_batch  # type: ignore[attr-defined]
