@@ -156,7 +156,7 @@ RETURNING earliest_offset;
 
 -- name: lock_pruning
 -- Two prunings of one feed would wait for each other's rows, in any order. $1 workspace
-SELECT pg_advisory_xact_lock(hashtextextended('prune ' || $1::text, 0));
+SELECT pg_advisory_xact_lock(hashtextextended('prune ' || $1::uuid::text, 0));
 
 -- name: prune_updates
 -- Drops some of the updates that no reader sees any more, and what nothing refers to without them.
