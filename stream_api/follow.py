@@ -54,6 +54,8 @@ class Follower:
         self._reads: dict[Hashable, asyncio.Task[list[FeedPage]]] = {}
         self._somebody_waits = asyncio.Event()
         self._closed = False
+        self.ticks = 0
+        """How often the ticker has asked."""
 
     @property
     def waiting(self) -> int:
@@ -138,6 +140,7 @@ class Follower:
             if down:
                 log.info("feeds are watched again")
             down = False
+            self.ticks += 1
             for workspace_id, last_offset in offsets.items():
                 if self._last_offsets.get(workspace_id) != last_offset:
                     self._wake(workspace_id, last_offset)
