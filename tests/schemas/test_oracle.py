@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jsonschema
@@ -22,7 +23,7 @@ from jsonschema.protocols import Validator as Reference
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.validation import load_schemas
 from headwater.validation.check import Check, make_check
-from headwater.validation.compile import named_formats
+from headwater.validation.compile import compile_schema, named_formats
 from headwater.validation.formats import CONTEXT_FORMATS, FORMATS
 
 SCHEMAS = load_schemas()
@@ -220,3 +221,177 @@ def test_integer_fits_64_bits(value: JsonValue, good: bool) -> None:
     document = {"userdbId": value}
     assert check.validator.is_valid(document) is good
     assert reference.is_valid(document) is good
+
+
+# Every fault that a schema can have, at every place of every schema
+
+WRONG_TYPES: dict[str, JsonValue] = {
+    "string": "text",
+    "number": 1.5,
+    "boolean": True,
+    "array": [1],
+    "object": {"unknown": 1},
+}
+BAD_TEXTS = {
+    "hub-date-time": "2024-02-30T00:00:00Z",
+    "hub-date": "2024-13-01",
+    "hub-email": "ann@",
+    "hub-uri": "a b",
+    "hub-ipv4": "10.1.2.256",
+    "hub-timezone": "Europe/Atlantis",
+}
+KINDS = {
+    "type", "null", "enum", "minimum", "maximum", "minLength", "maxLength", "format", "pattern",
+    "additionalProperties", "required",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A document with one fault, and the same document without it."""
+
+    kind: str
+    path: str
+    bad: JsonValue
+    good: JsonValue
+
+
+def _witness(schema: JsonObject) -> JsonValue:
+    """The plainest value that a derived schema accepts, not null."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    types = [name for name in schema.get("type", ["object"]) if name != "null"]
+    match types[0]:
+        case "string":
+            texts = GOOD_TEXTS.get(schema.get("format", ""))
+            return (texts or GOOD_PATTERNS.get(schema.get("pattern", "")) or ["x"])[0]
+        case "boolean":
+            return False
+        case "integer":
+            return 1
+        case "number":
+            return schema.get("minimum", 0)
+        case "array":
+            return []
+        case _:
+            return {
+                name: _witness(schema["properties"][name]) for name in schema.get("required", ())
+            }
+
+
+def _values_with_faults(schema: JsonObject) -> Iterator[tuple[str, JsonValue]]:
+    types = set(schema.get("type", ()))
+    meant = types | ({"number"} if "integer" in types else set())
+    for name, value in WRONG_TYPES.items():
+        if types and name not in meant:
+            yield "type", value
+    if "integer" in types:
+        yield "type", 1.5
+    if types and "null" not in types:
+        yield "null", None
+    if "enum" in schema:
+        yield "enum", "no such value"
+    if "integer" not in types and "minimum" in schema:
+        yield "minimum", schema["minimum"] - 0.5
+    if "integer" not in types and "maximum" in schema:
+        yield "maximum", schema["maximum"] + 0.5
+    if "minLength" in schema:
+        yield "minLength", "x" * (schema["minLength"] - 1)
+    if "maxLength" in schema and "format" not in schema:
+        yield "maxLength", "\N{GRINNING FACE}" * (schema["maxLength"] + 1)
+    if "format" in schema:
+        yield "format", BAD_TEXTS[schema["format"]]
+    if "pattern" in schema:
+        yield "pattern", "?"
+    if schema.get("additionalProperties") is False:
+        yield "additionalProperties", {**_witness(schema), "unknown": None}
+    for name in schema.get("required", ()):
+        rest = {n: inner for n, inner in _witness(schema).items() if n != name}
+        yield "required", rest
+
+
+def _faults(
+    schema: JsonObject,
+    path: str = "",
+    inside: Callable[[JsonValue], JsonValue] = lambda value: value,
+) -> Iterator[Fault]:
+    good = inside(_witness(schema))
+    for kind, value in _values_with_faults(schema):
+        yield Fault(kind=kind, path=path, bad=inside(value), good=good)
+    for name, inner in schema.get("properties", {}).items():
+
+        def member(value: JsonValue, name: str = name) -> JsonValue:
+            return inside({**_witness(schema), name: value})
+
+        yield from _faults(inner, f"{path}/{name}", member)
+    if "items" in schema:
+        yield from _faults(schema["items"], f"{path}/0", lambda value: inside([value]))
+
+
+def _public(name: str) -> Reference:
+    """The reference for the schema as it is published: no null that it doesn't name."""
+    if name in SCHEMAS.event_types:
+        schema, definitions = SCHEMAS.event_types[name].schema, SCHEMAS.event_definitions
+    elif name in SCHEMAS.contexts:
+        schema, definitions = SCHEMAS.contexts[name].schema, SCHEMAS.context_definitions
+    else:
+        schema, definitions = SCHEMAS.customer, SCHEMAS.customer["definitions"]
+    formats = CONTEXT_FORMATS if name in SCHEMAS.contexts else FORMATS
+    checker = FormatChecker(formats=())
+    for form, accepts in formats.items():
+        checker.checks(form)(_for_texts(accepts))
+    return jsonschema.Draft7Validator(
+        {
+            **schema,
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "definitions": definitions,
+        },
+        format_checker=checker,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+def test_every_fault_at_every_place_is_refused_by_all(name: str) -> None:
+    check, reference = CHECKS[name]
+    public = _public(name)
+    for fault in _faults(check.derived):
+        assert check.validator.is_valid(fault.good), fault
+        assert reference.is_valid(fault.good), fault
+        assert public.is_valid(fault.good), fault
+        assert not check.validator.is_valid(fault.bad), fault
+        assert not reference.is_valid(fault.bad), fault
+        assert not public.is_valid(fault.bad), fault
+        _, errors = check(fault.bad, "")
+        meant = [error for error in errors if error.path.startswith(fault.path)]
+        # `[]` and `{}` may be read as meant; a fault that stays is told where it is
+        assert meant or not errors, fault
+
+
+def test_every_kind_of_fault_is_tried() -> None:
+    tried = {fault.kind for check, _ in CHECKS.values() for fault in _faults(check.derived)}
+    assert tried == KINDS
+
+
+def _without(schema: JsonValue, keyword: str) -> JsonValue:
+    """A derived schema that forgets a keyword wherever it stands."""
+    if isinstance(schema, list):
+        return [_without(inner, keyword) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    left = {name: inner for name, inner in schema.items() if name != keyword}
+    if "properties" in left:
+        members = left["properties"].items()
+        left["properties"] = {name: _without(inner, keyword) for name, inner in members}
+    if "items" in left:
+        left["items"] = _without(left["items"], keyword)
+    return left
+
+
+@pytest.mark.parametrize("keyword", sorted(KINDS - {"null"}))
+def test_a_validator_that_forgets_a_keyword_is_found_out(keyword: str) -> None:
+    found = 0
+    for check, reference in CHECKS.values():
+        forgetful = compile_schema(_without(check.derived, keyword))
+        for fault in _faults(check.derived):
+            found += forgetful.is_valid(fault.bad) != reference.is_valid(fault.bad)
+    assert found > 0
