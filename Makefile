@@ -41,6 +41,16 @@ type: $(VENV)/.installed ## Check types
 bench: setup ## Measure each stage against its floor
 	$(BIN)/python -m bench
 
+FAULTS ?=
+EVENTS ?=
+SEED ?=
+MINUTES ?=
+CHAOS = $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(EVENTS),--events $(EVENTS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPORT),--report $(REPORT))
+
+.PHONY: chaos
+chaos: setup ## Break a hub in every way and balance its books (SEED, FAULTS, EVENTS, MINUTES, REPORT)
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
 .PHONY: migrate
 migrate: $(VENV)/.installed ## Bring the database of HEADWATER_DATABASE_URL to the present schema
 	$(BIN)/headwater migrate

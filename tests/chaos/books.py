@@ -1,7 +1,7 @@
 """The books: what clients were promised against what the hub holds, write by write.
 
 First witness is the public API (the whole feed, entities, rejections), second the tables. A violation
-begins with what it is: LOST, DOUBLE, REFUSED (yet applied), FEED, UNIQUE, ANONYMOUS, REPLAY; the campaign adds
+begins with what it is: LOST, DOUBLE, TWICE (a record was), REFUSED (yet applied), FEED, UNIQUE, ANONYMOUS, REPLAY; the campaign adds
 STUCK (no recovery), UNANSWERED (in calm time) and ANSWER (one that no fault excuses).
 """
 
@@ -83,6 +83,15 @@ class Feed:
     """Ids of events by their nonce."""
 
 
+async def open_books(hub: ChaosHub) -> None:
+    """Before the load."""
+    connection = await asyncpg.connect(hub.postgres.url)
+    try:
+        await connection.execute(SQL["watch_offsets"])
+    finally:
+        await connection.close()
+
+
 async def balance(
     hub: ChaosHub,
     ledger: Ledger,
@@ -108,6 +117,8 @@ async def balance(
             ) as http:
                 books_of = _Place(place, http, connection, books, violations)
                 await books_of.balance(follower, by_place.get(place.index, []))
+        moves = await connection.fetch(SQL["moves"])
+        violations += [f"TWICE: an offset did not move on: {dict(row)}" for row in moves]
     finally:
         await connection.close()
     books.kinds = Counter(violation.split(":")[0] for violation in violations)

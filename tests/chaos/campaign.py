@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 from headwater.kafka import build_consumer
 from headwater.settings import KafkaSettings
 from headwater.topics import CUSTOMERS, EVENTS
-from tests.chaos.books import Books, balance
+from tests.chaos.books import Books, balance, open_books
 from tests.chaos.faults import Shape
 from tests.chaos.hub import ChaosHub, running
 from tests.chaos.ledger import Ledger
@@ -68,7 +68,7 @@ class Result:
     overlapping: int = 0
     books: Books | None = None
     statuses: dict[int, int] = field(default_factory=dict)
-    unexpected_ends: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     disk: str = ""
     seconds: float = 0.0
@@ -111,7 +111,7 @@ def run(campaign: Campaign, progress: Progress) -> Result:
         finally:
             ledger.close()
             result.statuses = ledger.statuses
-            result.unexpected_ends = hub.unexpected_ends
+            result.ends = hub.ends
     result.seconds = time.monotonic() - began
     return result
 
@@ -125,6 +125,7 @@ async def _run(
     probes: Place,
     progress: Progress,
 ) -> None:
+    await open_books(hub)
     await provide(hub.direct_url, [*wanted, probes])
     shape = Shape(
         workers=campaign.workers,
@@ -173,6 +174,7 @@ async def _run(
             raise failure
     progress("balancing the books", 0, 1)
     result.violations += [fault for follower in followers for fault in follower.faults]
+    result.violations += [f"ENDED: {end}" for end in hub.unexplained_ends]
     result.violations += [f"ANSWER: {surprise}" for surprise in ledger.surprises]
     everywhere = [*zip(wanted, followers, strict=False), (probes, followers[-1])]
     result.books = await balance(hub, ledger, everywhere, result.violations)

@@ -90,7 +90,9 @@ class ChaosHub:
             for number in range(count)
             for name in (f"{what}-{number}",)
         }
-        self.unexpected_ends: list[str] = []
+        self.ends: list[str] = []
+        """Processes that ended by themselves to be started again, as they may: the watchdog."""
+        self.unexplained_ends: list[str] = []
         self._clock = folder / "clock"
         self._faketime_file = folder / "faketime"
         self.proxies = Proxies()
@@ -153,11 +155,19 @@ class ChaosHub:
             if service.held or not service.wanted or process is None or process.poll() is None:
                 continue
             if service.pause_until == 0.0:
-                self.unexpected_ends.append(f"{service.name} ended with {process.returncode}")
+                self._note_end(service, process.returncode)
                 service.pause_until = now + 0.3
             elif now >= service.pause_until:
                 service.pause_until = 0.0
                 self.start_service(service)
+
+    def _note_end(self, service: Service, code: int) -> None:
+        log = (self.folder / f"{service.name}.log").read_text(errors="replace")[-6000:]
+        last = log.splitlines()[-1:] or [""]
+        if '"kind": "Unavailable"' in last[0]:
+            self.ends.append(f"{service.name}: {last[0]}")
+        else:
+            self.unexplained_ends.append(f"{service.name} ended with {code}: {log[-3000:]}")
 
     def kill(self, service: Service) -> None:
         """SIGKILL, and it stays down until it is started."""

@@ -1,5 +1,19 @@
 -- The second witness: what the tables say, beside what the public API says.
 
+-- name: watch_offsets
+-- Before the load: whoever moves a partition's offset and doesn't move it on has applied records again.
+CREATE TABLE chaos_moves (topic text, partition integer, came_from bigint, went_to bigint);
+CREATE FUNCTION chaos_note_move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO chaos_moves VALUES (old.topic, old.partition, old.next_offset, new.next_offset);
+    RETURN new;
+END $$;
+CREATE TRIGGER chaos_moves AFTER UPDATE ON consumer_offsets FOR EACH ROW
+    WHEN (new.next_offset <= old.next_offset) EXECUTE FUNCTION chaos_note_move();
+
+-- name: moves
+SELECT topic, partition, came_from, went_to FROM chaos_moves;
+
 -- name: updates
 -- $1 workspace
 SELECT feed_offset, operation, entity_type, entity_id::text AS id, version

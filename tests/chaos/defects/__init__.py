@@ -32,11 +32,11 @@ HUNTS = {
         found_as=("FEED",),
     ),
     "no_compare_and_set": Hunt(
-        kinds=("zombie processor",),
-        faults=8,
-        events=4000,
+        kinds=("zombie processor", "delayed: processor-postgres"),
+        faults=12,
+        events=6000,
         seconds=90,
-        found_as=("LOST", "DOUBLE", "REPLAY", "STUCK"),
+        found_as=("TWICE", "ENDED"),
     ),
     "early_acknowledgement": Hunt(
         kinds=("SIGKILL web", "SIGKILL Kafka"),

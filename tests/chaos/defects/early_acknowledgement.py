@@ -13,7 +13,7 @@ from ingest.accept import Acceptor
 def plant() -> None:
     running: set[asyncio.Task[None]] = set()
 
-    def early(right: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    def early(right: Callable[..., Awaitable[None]]) -> Any:
         async def quietly(*arguments: Any) -> None:
             try:
                 await right(*arguments)
