@@ -50,7 +50,7 @@ def replay(
             violations.append(
                 _told(customer_id, version, "a write that makes it", candidates, document)
             )
-        elif [c for c in moves if c is not makes[0]] and len(moves) > 1:
+        elif not any(all(moved is made for moved in moves) for made in makes):
             violations.append(
                 _told(customer_id, version, "one write that makes it", candidates, document)
             )
