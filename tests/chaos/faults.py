@@ -338,7 +338,7 @@ def crash_points() -> tuple[str, ...]:
     """The named steps at which a processor can be told to end."""
     if find_spec("processor.crash") is None:
         return ()
-    return tuple(str(point) for point in import_module("processor.crash").POINTS)
+    return tuple(str(step) for step in import_module("processor.crash").Step)
 
 
 Maker = Callable[[Random], Fault]
@@ -478,5 +478,8 @@ def _line_maker(leg: str, how: str) -> Maker:
 
 def _crash_maker(point: str, shape: Shape) -> Maker:
     return lambda r: CrashPoint(
-        seconds=r.uniform(0.5, 2), target=shape.processor(r), kind=f"crash at {point}", point=point
+        seconds=r.uniform(0.5, 2),
+        target=shape.processor(r),
+        kind=f"crash at {point}",
+        point=f"{point}:{r.randint(1, 4)}",
     )
