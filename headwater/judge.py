@@ -49,14 +49,19 @@ def judge(
     config: WorkspaceConfig,
     nodes: frozenset[NodeId] | None,
     validator: Validator,
+    parsed: JsonObject | None = None,
 ) -> Judged:
-    """The verdict on a command of a caller who may use `nodes` (None: all)."""
+    """The verdict on a command of a caller who may use `nodes` (None: all).
+
+    `parsed` is the command's body if it was read already, checked by `as_object`.
+    """
     if isinstance(command, DeleteCustomer):
         return Judged(document={})
-    try:
-        parsed = as_object(parse_json(command.body), command.body, _refuser_of(command))
-    except Refused as exc:
-        return Judged(refusal=exc.refusal)
+    if parsed is None:
+        try:
+            parsed = as_object(parse_json(command.body), command.body, _refuser_of(command))
+        except Refused as exc:
+            return Judged(refusal=exc.refusal)
     match command:
         case RecordEvent():
             return _judge_event(command, parsed, config, nodes, validator)

@@ -90,8 +90,16 @@ def mint(space: UUID, milliseconds: int, bits: int) -> UUID:
 
     The space of events is their workspace, that of operations `space_of` their caller.
     """
-    unchecked = uuid7(milliseconds, bits << _CHECK_BITS).int
-    return UUID(int=unchecked | _check(space, unchecked))
+    # uuid7(milliseconds, bits << 16) in one step: every event needs one
+    bits <<= _CHECK_BITS
+    unchecked = (
+        (milliseconds & 0xFFFF_FFFF_FFFF) << 80
+        | 0x7 << 76
+        | ((bits >> 62) & 0xFFF) << 64
+        | 0b10 << 62
+        | bits & 0x3FFF_FFFF_FFFF_FFFF
+    )
+    return uuid_of(unchecked | _check(space, unchecked))
 
 
 def was_minted(space: UUID, value: UUID) -> bool:
