@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 
 from headwater.domain.commands import (
+    BatchKey,
     Command,
     CreateCustomer,
     CreateSession,
@@ -79,7 +80,7 @@ def encode(command: Command) -> tuple[list[tuple[str, bytes]], bytes]:
         "v": VERSION,
         "kind": type(command).__name__,
         "workspace": str(envelope.workspace_id),
-        "operation": str(envelope.operation_id),
+        "operation": envelope.operation_id,
         "caller": envelope.caller,
         "accepted": _milliseconds(envelope.accepted_at),
         "tracing": envelope.tracing_id,
@@ -97,22 +98,25 @@ def encode(command: Command) -> tuple[list[tuple[str, bytes]], bytes]:
         fields["answerBy"] = _milliseconds(envelope.answer_by)
     if envelope.replay_of is not None:
         fields["replayOf"] = str(envelope.replay_of)
+    if envelope.batch is not None:
+        fields["batch"] = [envelope.batch.operation_id, envelope.batch.fingerprint]
     match command:
         case RecordEvent():
-            fields["id"] = str(command.event_id)
+            fields["id"] = command.event_id
         case CreateSession():
-            fields["id"] = str(command.customer_id)
-            fields["session"] = str(command.session_id)
+            fields["id"] = command.customer_id
+            fields["session"] = command.session_id
         case CreateCustomer():
-            fields["id"] = str(command.customer_id)
+            fields["id"] = command.customer_id
             fields["sessionValue"] = command.session_value
         case PatchCustomer() | ReplaceCustomer():
-            fields["id"] = str(command.customer_id)
+            fields["id"] = command.customer_id
             fields["strict"] = command.strict
             fields["sessionValue"] = command.session_value
         case DeleteCustomer():
-            fields["id"] = str(command.customer_id)
-    return [(HEADER, orjson.dumps(fields))], command.body
+            fields["id"] = command.customer_id
+    # orjson writes UUIDs itself, faster than str(); those of the Postgres driver are another class
+    return [(HEADER, orjson.dumps(fields, default=str))], command.body
 
 
 def header_of(headers: Sequence[tuple[str, bytes]]) -> bytes:
@@ -161,6 +165,7 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
     reply = fields.get("reply")
     answer_by = fields.get("answerBy")
     replay_of = fields.get("replayOf")
+    batch = fields.get("batch")
     envelope = Envelope(
         workspace_id=_workspace_of(fields["workspace"]),
         operation_id=OperationId(_uuid(fields["operation"])),
@@ -174,6 +179,7 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
         answered=fields.get("answered", False),
         answer_by=None if answer_by is None else _moment(answer_by),
         replay_of=None if replay_of is None else RejectionId(UUID(replay_of)),
+        batch=None if batch is None else _batch_key(*batch),
     )
     entity = _uuid(fields["id"])
     match fields["kind"]:
@@ -213,6 +219,10 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
             )
         case kind:
             raise Undecodable(f"the envelope names the command {kind!r}, which is not known")
+
+
+def _batch_key(operation_id: str, fingerprint: str) -> BatchKey:
+    return BatchKey(operation_id=OperationId(UUID(operation_id)), fingerprint=fingerprint)
 
 
 def refusal_to_json(refusal: Refusal) -> JsonObject:

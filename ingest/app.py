@@ -16,6 +16,7 @@ from headwater.kafka import ensure_topics
 from headwater.settings import Settings
 from headwater.validation import Validator, load_schemas
 from ingest.accept import Acceptor
+from ingest.keys import Claims
 from ingest.results import Results
 from ingest.write import DOOR, Door
 
@@ -46,6 +47,7 @@ async def open_parts(
             DOOR: Door(
                 acceptor=acceptor,
                 results=results,
+                claims=Claims(),
                 validator=Validator(load_schemas()),
                 settings=settings.ingest,
             )

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from headwater import metrics, wire
-from headwater.domain.commands import ReplyTo
+from headwater.domain.commands import BatchKey, ReplyTo
 from headwater.kafka import build_consumer, translated
 from headwater.settings import KafkaSettings
 from headwater.topics import PENDING, RESULTS
@@ -32,13 +32,16 @@ JOINABLE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identifiers:
-    """The ids that a write carries; its repetition carries the same."""
+    """The ids that a write carries; its repetition carries the same. `batch` is the key of the batch that
+    the write is an item of.
+    """
 
     operation_id: UUID
     entity_id: UUID
     session_id: UUID
     repeatable: bool
     keyed: bool
+    batch: BatchKey | None = None
 
 
 class Results:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from headwater import clock, metrics, wire
 from headwater.auth import Caller
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import (
+    BatchKey,
     Command,
     CreateCustomer,
     CreateSession,
@@ -32,7 +34,6 @@ from headwater.domain.commands import (
 from headwater.domain.configuration import WorkspaceConfig
 from headwater.domain.ids import (
     CustomerId,
-    NodeId,
     OperationId,
     find_uuid,
     mint,
@@ -43,8 +44,10 @@ from headwater.domain.json import JsonObject
 from headwater.errors import Refused, Unavailable
 from headwater.http.answer import base_url, json_answer
 from headwater.http.app import TRACING_ID
+from headwater.http.keys import POOL
 from headwater.http.prefer import Preference, parse_prefer
 from headwater.judge import Judged, judge
+from headwater.randomness import random_bits
 from headwater.settings import IngestSettings
 from headwater.topics import (
     CUSTOMERS,
@@ -55,10 +58,11 @@ from headwater.topics import (
 )
 from headwater.validation import Validator
 from ingest.accept import Acceptor
+from ingest.keys import Claims
 from ingest.results import Identifiers, Results
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
-_RANDOM_BYTES = 8
+_NO_PREFERENCE = Preference()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,7 @@ class Door:
 
     acceptor: Acceptor
     results: Results
+    claims: Claims
     validator: Validator
     settings: IngestSettings
 
@@ -74,17 +79,50 @@ class Door:
 DOOR = web.AppKey("door", Door)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Writing:
     """A request that writes: who, where, and how it wants to be answered."""
 
-    door: Door
-    caller: Caller
-    config: WorkspaceConfig
-    tracing_id: str
-    preference: Preference
-    idempotency_key: str | None
-    fingerprint: str
+    __slots__ = (
+        "_body", "_fingerprint", "_request", "caller", "config", "door", "idempotency_key", "preference",
+        "tracing_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: web.Request,
+        caller: Caller,
+        config: WorkspaceConfig,
+        body: bytes,
+        idempotency_key: str | None,
+    ) -> None:
+        self.door = request.app[DOOR]
+        self.caller = caller
+        self.config = config
+        self.tracing_id = request[TRACING_ID]
+        self.preference = parse_prefer(request) if "Prefer" in request.headers else _NO_PREFERENCE
+        self.idempotency_key = idempotency_key
+        self._request = request
+        self._body = body
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of method, target and body; made when it is asked for, most events need none."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint_of(self._request, self._body)
+        return self._fingerprint
+
+    @property
+    def batch(self) -> BatchKey | None:
+        """The key of the request as a whole, which the items of a batch carry."""
+        if self.idempotency_key is None:
+            return None
+        space = space_of(self.config.id, self.caller.name)
+        digest = _digest(self, "", self.idempotency_key)
+        return BatchKey(
+            operation_id=OperationId(mint_from_digest(space, digest[:16])),
+            fingerprint=self.fingerprint,
+        )
 
 
 def begin(request: web.Request, caller: Caller, config: WorkspaceConfig, body: bytes) -> Writing:
@@ -97,15 +135,7 @@ def begin(request: web.Request, caller: Caller, config: WorkspaceConfig, body: b
     if key is not None and not _KEY.fullmatch(key):
         explanation = "expected 1 to 255 printable ASCII characters"
         raise Refused(refusals.invalid_header("Idempotency-Key", explanation))
-    return Writing(
-        door=request.app[DOOR],
-        caller=caller,
-        config=config,
-        tracing_id=request[TRACING_ID],
-        preference=parse_prefer(request),
-        idempotency_key=key,
-        fingerprint=fingerprint_of(request, body),
-    )
+    return Writing(request, caller, config, body, key)
 
 
 def fingerprint_of(request: web.Request, body: bytes) -> str:
@@ -120,8 +150,7 @@ def fingerprint_of(request: web.Request, body: bytes) -> str:
 
 def new_id(space: UUID) -> UUID:
     """An id that a reader can tell from one never issued in `space`."""
-    bits = int.from_bytes(os.urandom(_RANDOM_BYTES), "big") >> 6
-    return mint(space, time.time_ns() // 1_000_000, bits)
+    return mint(space, time.time_ns() // 1_000_000, random_bits() >> 6)
 
 
 def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Identifiers:
@@ -131,16 +160,16 @@ def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Ide
     """
     workspace_id = writing.config.id
     space = space_of(workspace_id, writing.caller.name)
-    key = key if key is not None else writing.idempotency_key
-    if key is not None:
-        named = f"{writing.caller.name}\n{item}\n{key}".encode()
-        digest = hashlib.sha512(workspace_id.bytes + named).digest()
+    named = key if key is not None else writing.idempotency_key
+    if named is not None:
+        digest = _digest(writing, item, named)
         return Identifiers(
             operation_id=mint_from_digest(space, digest[:16]),
             entity_id=mint_from_digest(workspace_id, digest[16:32]),
             session_id=mint_from_digest(workspace_id, digest[32:48]),
             repeatable=True,
             keyed=True,
+            batch=writing.batch if item or key is not None else None,
         )
     pending = writing.door.results.find_pending(writing.caller.name, writing.fingerprint + item)
     if pending is not None:
@@ -154,29 +183,59 @@ def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Ide
     )
 
 
-def envelope_of(writing: Writing, ids: Identifiers) -> Envelope:
-    """The envelope of a write that nobody waits for yet."""
+def identify_event(writing: Writing, *, item: str = "", key: str | None = None) -> Identifiers:
+    """As `identify`, for an event: it needs one id, and a repetition without a key is a second event."""
+    if key is not None or writing.idempotency_key is not None:
+        return identify(writing, item=item, key=key)
+    own = new_id(writing.config.id)
+    return Identifiers(
+        operation_id=own, entity_id=own, session_id=own, repeatable=False, keyed=False
+    )
+
+
+def _digest(writing: Writing, item: str, key: str) -> bytes:
+    named = f"{writing.caller.name}\n{item}\n{key}".encode()
+    return hashlib.sha512(writing.config.id.bytes + named).digest()
+
+
+def envelope_of(
+    writing: Writing,
+    ids: Identifiers,
+    *,
+    answered: bool = False,
+    accepted_at: datetime | None = None,
+    fingerprint: str | None = None,
+) -> Envelope:
+    """The envelope of a write that nobody waits for yet, or (`answered`) ever.
+
+    `fingerprint` is an item's own, if it has a key of its own.
+    """
+    if fingerprint is None:
+        # without a key nobody compares it
+        fingerprint = writing.fingerprint if ids.keyed or not answered else ""
     return Envelope(
         workspace_id=writing.config.id,
         operation_id=OperationId(ids.operation_id),
         caller=writing.caller.name,
-        accepted_at=clock.now(),
+        accepted_at=accepted_at or clock.now(),
         tracing_id=writing.tracing_id,
-        fingerprint=writing.fingerprint,
+        fingerprint=fingerprint,
         repeatable=ids.repeatable,
         keyed=ids.keyed,
+        answered=answered,
+        batch=ids.batch,
     )
 
 
-def judged(writing: Writing, command: Command) -> Judged:
-    """The front door's own verdict.
+def judged(writing: Writing, command: Command, parsed: JsonObject | None = None) -> Judged:
+    """The front door's own verdict. `parsed` is the body if it was read already.
 
     Raises:
         Refused: with the refusal.
     """
     caller = writing.caller
     nodes = caller.writable if caller.is_source else None
-    verdict = judge(command, writing.config, nodes, writing.door.validator)
+    verdict = judge(command, writing.config, nodes, writing.door.validator, parsed)
     if verdict.refusal is not None:
         raise Refused(verdict.refusal)
     if verdict.node is not None and not caller.may_write(verdict.node.id):
@@ -195,8 +254,10 @@ def topic_and_key(command: Command, verdict: Judged) -> tuple[str, bytes]:
             if bring_back is None:
                 named = verdict.document["customerId"]
                 return EVENTS, workspace_id.bytes + named.lower().encode()
-            node_id = NodeId(UUID(bring_back["nodeId"]))
-            key = key_of_bring_back(workspace_id, node_id, bring_back["type"], bring_back["value"])
+            assert verdict.node is not None
+            key = key_of_bring_back(
+                workspace_id, verdict.node.id, bring_back["type"], bring_back["value"]
+            )
             return EVENTS, key
         case CreateCustomer():
             if verdict.match_value is not None and verdict.node is not None:
@@ -253,7 +314,8 @@ async def _answer_write(
     if writing.preference.respond_async:
         answered = replace(command, envelope=replace(command.envelope, answered=True))
         topic, key = topic_and_key(command, verdict)
-        await writing.door.acceptor.accept(answered, topic, key)
+        async with key_claimed(request, writing):
+            await writing.door.acceptor.accept(answered, topic, key)
         return asynchronous(request, writing, ids)
     result = await accept_and_wait(writing, command, verdict)
     if result is None:
@@ -272,6 +334,28 @@ def remember_unsure(writing: Writing, ids: Identifiers) -> None:
     writing.door.results.remember_pending(
         writing.caller.name, writing.fingerprint, replace(ids, repeatable=True)
     )
+
+
+@asynccontextmanager
+async def key_claimed(request: web.Request, writing: Writing) -> AsyncIterator[None]:
+    """Accept the write in here; if that fails its key is free again.
+
+    Raises:
+        Refused: 422, the key was used with another body.
+    """
+    key = writing.batch
+    if key is None:
+        yield
+        return
+    wanted: dict[UUID, str] = {key.operation_id: key.fingerprint}
+    claims = writing.door.claims
+    if await claims.claim(request.app[POOL], writing.config.id, wanted):
+        raise Refused(refusals.idempotency_key_reused())
+    try:
+        yield
+    except BaseException:
+        claims.release(wanted)
+        raise
 
 
 async def remember_pending(writing: Writing, ids: Identifiers, item: str = "") -> None:

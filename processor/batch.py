@@ -16,7 +16,7 @@ import orjson
 from headwater import metrics, wire
 from headwater.clock import Clock, monotonic
 from headwater.domain import refusal as refusals
-from headwater.domain.commands import Command, RecordEvent
+from headwater.domain.commands import BatchKey, Command, RecordEvent
 from headwater.domain.configuration import WorkspaceConfig
 from headwater.domain.ids import CustomerId, OperationId, RejectionId, WorkspaceId
 from headwater.domain.outcome import Applied, Outcome, Rejected, Skipped
@@ -73,7 +73,11 @@ class Answer:
 
 @dataclass(slots=True, kw_only=True)
 class _Work:
-    """One workspace's share of a batch; `outcomes` are by position in the batch."""
+    """One workspace's share of a batch; `outcomes` are by position in the batch. `batches` are the keys of
+    whole batch requests by their operation, with the fingerprint that came first; `new_batches` of
+    them are not stored yet. `misused` are items of another request under such a key: they say nothing of
+    the operations that they name.
+    """
 
     workspace_id: WorkspaceId
     config: WorkspaceConfig | None
@@ -82,6 +86,9 @@ class _Work:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     replayed: set[RejectionId] = field(default_factory=set)
     answers: dict[int, Operation] = field(default_factory=dict)
+    batches: dict[OperationId, str] = field(default_factory=dict)
+    new_batches: set[OperationId] = field(default_factory=set)
+    misused: set[int] = field(default_factory=set)
     stored: Stored | None = None
 
 
@@ -212,6 +219,8 @@ async def _leave_out_repeated(
                 work.replayed.add(envelope.replay_of)
             elif envelope.repeatable:
                 repeatable.add(envelope.operation_id)
+                if envelope.batch is not None:
+                    repeatable.add(envelope.batch.operation_id)
     known = await read_operations(conn, work.workspace_id, repeatable, now)
     still_open = await lock_open_rejections(conn, work.workspace_id, work.replayed)
     todo: list[tuple[int, Checked]] = []
@@ -231,12 +240,27 @@ async def _leave_out_repeated(
             operation = known[envelope.operation_id]
             work.outcomes[position] = _outcome_of(operation, envelope.fingerprint)
             work.answers[position] = operation
+        elif envelope.batch is not None and not _is_of_first(work, envelope.batch, known):
+            work.outcomes[position] = Rejected(refusal=refusals.idempotency_key_reused())
+            work.misused.add(position)
         elif envelope.operation_id in first_position:
             pass  # the same call twice in one batch: answered by _repeat_outcomes
         else:
             first_position[envelope.operation_id] = position
             todo.append((position, item))
     return todo
+
+
+def _is_of_first(work: _Work, batch: BatchKey, known: Mapping[OperationId, Operation]) -> bool:
+    """Whether the item is of the request that used the batch's key first."""
+    first = work.batches.get(batch.operation_id)
+    if first is None:
+        stored = known.get(batch.operation_id)
+        if stored is None:
+            work.new_batches.add(batch.operation_id)
+        first = batch.fingerprint if stored is None else stored.fingerprint
+        work.batches[batch.operation_id] = first
+    return first == batch.fingerprint
 
 
 def _outcome_of(operation: Operation, fingerprint: str) -> Outcome:
@@ -257,7 +281,7 @@ def _repeat_outcomes(work: _Work) -> None:
     """Give repetitions within the batch the outcome of the first."""
     by_operation: dict[OperationId, tuple[str, Outcome]] = {}
     for position, item in zip(work.positions, work.checked, strict=True):
-        if item.command is None:
+        if item.command is None or position in work.misused:
             continue
         envelope = item.command.envelope
         if position in work.outcomes:
@@ -280,7 +304,8 @@ async def _keep_outcomes(conn: Connection, work: _Work, now: datetime) -> None:
         if isinstance(outcome, Skipped) or position in work.answers:
             continue
         command = item.command
-        if command is not None and command.envelope.operation_id not in operations:
+        is_first = command is not None and command.envelope.operation_id not in operations
+        if command is not None and is_first and position not in work.misused:
             operation = _operation_of(command, outcome, now)
             if operation is not None:
                 operations[operation.id] = operation
@@ -289,6 +314,14 @@ async def _keep_outcomes(conn: Connection, work: _Work, now: datetime) -> None:
             rejections.setdefault(rejection.id, rejection)
         elif command is not None and command.envelope.replay_of is not None:
             closed.append(command.envelope.replay_of)
+    for batch_id in work.new_batches:  # a key is used up once an item under it is decided
+        operations[batch_id] = Operation(
+            id=batch_id,
+            fingerprint=work.batches[batch_id],
+            state="APPLIED",
+            http_status=202,
+            expires_at=now + KEPT,
+        )
     replayed = {
         item.command.envelope.operation_id
         for item in work.checked

@@ -29,6 +29,14 @@ class ReplyTo:
     correlation: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchKey:
+    """The idempotency key of a batch as a whole: its operation, and the digest of the whole request."""
+
+    operation_id: OperationId
+    fingerprint: str
+
+
 @dataclass(
     slots=True, kw_only=True
 )  # not frozen: a quarter of the time, and one is made per record
@@ -44,6 +52,8 @@ class Envelope:
     - `answer_by` is when a waiting request gives up; a refusal after that is kept as a rejection too.
     - `fingerprint` digests method, target and body (32 hexadecimal digits): another one under the same
       idempotency key is refused with 422.
+    - `batch` is set on the items of a batch that came with an idempotency key: items of another request
+      under the same key are refused, also those that the first request didn't have.
     - `replay_of` names the rejection whose write is put into the pipeline again.
     """
 
@@ -59,6 +69,7 @@ class Envelope:
     answered: bool = False
     answer_by: datetime | None = None
     replay_of: RejectionId | None = None
+    batch: BatchKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

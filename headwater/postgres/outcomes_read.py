@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import orjson
 
-from headwater.domain.ids import NodeId, WorkspaceId
+from headwater.domain.ids import NodeId, OperationId, WorkspaceId
 from headwater.domain.json import JsonObject
 from headwater.postgres import statements
 from headwater.postgres.pool import Connection, Row
@@ -68,12 +69,12 @@ async def find_event_status(
     return None if row is None else EventStatus(**dict(row))
 
 
-async def find_fingerprint(
-    conn: Connection, workspace_id: WorkspaceId, operation_id: UUID
-) -> str | None:
-    """The fingerprint under which an operation was decided."""
-    found: str | None = await conn.fetchval(SQL["find_fingerprint"], workspace_id, operation_id)
-    return found
+async def find_fingerprints(
+    conn: Connection, workspace_id: WorkspaceId, ids: Sequence[OperationId]
+) -> dict[OperationId, str]:
+    """The fingerprints under which operations were decided, of those that were."""
+    rows = await conn.fetch(SQL["find_fingerprints"], workspace_id, ids)
+    return {row["id"]: row["fingerprint"] for row in rows}
 
 
 async def find_operation(

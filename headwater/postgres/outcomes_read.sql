@@ -11,9 +11,10 @@ FROM rejections
 WHERE workspace_id = $1 AND id = $2 AND entity_type = 'EVENT' AND state <> 'REPLAYED'
     AND NOT EXISTS (SELECT FROM events WHERE workspace_id = $1 AND id = $2);
 
--- name: find_fingerprint
--- $1 workspace, $2 operation
-SELECT fingerprint FROM operations WHERE workspace_id = $1 AND id = $2 AND expires_at > now();
+-- name: find_fingerprints
+-- $1 workspace, $2 operations
+SELECT id, fingerprint FROM operations
+WHERE workspace_id = $1 AND id = ANY ($2::uuid[]) AND expires_at > now();
 
 -- name: find_operation
 -- $1 workspace, $2 operation

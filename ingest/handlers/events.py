@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
 
 import orjson
 from aiohttp import web
 
+from headwater import clock, wire
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import RecordEvent
 from headwater.domain.configuration import DEFAULT_EVENT_BYTES
 from headwater.domain.ids import EventId, find_uuid, was_minted
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.refusal import FieldError
-from headwater.errors import Refused, Unavailable
+from headwater.errors import Refused
 from headwater.http.answer import error_body, json_answer
-from headwater.http.body import as_object, parse_json, read_body
+from headwater.http.body import (
+    MAX_DEPTH,
+    as_object,
+    check_depth,
+    parse_json,
+    parse_shallow,
+    read_body,
+)
 from headwater.http.caller import POSTERS, READERS, enter, require_role
 from headwater.http.keys import POOL
 from headwater.judge import Judged
-from headwater.postgres.outcomes_read import find_event_status, find_fingerprint
+from headwater.postgres.outcomes_read import find_event_status
 from headwater.topics import EVENTS
 from ingest.batch import (
     MAX_BATCH_BYTES,
@@ -30,24 +42,22 @@ from ingest.batch import (
     item_key,
     read_items,
 )
-from ingest.results import Identifiers
 from ingest.write import (
     Writing,
     accept_and_wait,
     begin,
     envelope_of,
-    identify,
+    identify_event,
     item_error,
     judged,
+    key_claimed,
     preference_applied,
     topic_and_key,
 )
 
 NDJSON = "application/x-ndjson"
-KEY_SECONDS = 1.0
-MAX_CHECKED = 3
-"""Items of a keyed batch whose outcomes are asked for before it is accepted."""
-"""How long an event waits for what Postgres knows of its key; it doesn't need to."""
+_LEVELS_ABOVE = 2
+"""An item of a batch stands in an array in an object."""
 
 
 async def record_event(request: web.Request) -> web.Response:
@@ -56,39 +66,50 @@ async def record_event(request: web.Request) -> web.Response:
     require_role(caller, POSTERS)
     body = await read_body(request, DEFAULT_EVENT_BYTES)
     writing = begin(request, caller, config, body)
-    ids = identify(writing)
+    waits = _waits(writing)
+    ids = identify_event(writing)
     command = RecordEvent(
-        envelope=envelope_of(writing, ids), event_id=EventId(ids.entity_id), body=body
+        envelope=envelope_of(writing, ids, answered=not waits),
+        event_id=EventId(ids.entity_id),
+        body=body,
     )
     verdict = judged(writing, command)
-    await _check_key(request, writing, ids, command.envelope.fingerprint)
-    accepted = {"id": str(ids.entity_id)}
-    if writing.preference.wait_seconds is None or writing.preference.respond_async:
-        answered = replace(command, envelope=replace(command.envelope, answered=True))
-        await writing.door.acceptor.accept(answered, *topic_and_key(command, verdict))
-        return json_answer(accepted, status=202, headers=preference_applied(writing))
-    result = await accept_and_wait(writing, command, verdict)
+    if writing.idempotency_key is None:
+        result = await _accept(writing, command, verdict, waits)
+    else:
+        async with key_claimed(request, writing):
+            result = await _accept(writing, command, verdict, waits)
+    headers = preference_applied(writing)
+    accepted = b'{"id":"%b"}' % str(ids.entity_id).encode()
     if result is None:
-        return json_answer(accepted, status=202, headers=preference_applied(writing))
+        return json_answer(accepted, status=202, headers=headers)
     if result.refusal is not None:
         raise Refused(result.refusal)
-    body = result.body or orjson.dumps(accepted)
-    return json_answer(body, status=result.status, headers=preference_applied(writing))
+    return json_answer(result.body or accepted, status=result.status, headers=headers)
 
 
-async def _check_key(
-    request: web.Request, writing: Writing, ids: Identifiers, fingerprint: str
-) -> None:
-    """422 if the key is known with another body. With Postgres away the processor finds it out."""
-    if not ids.keyed:
-        return
-    try:
-        async with asyncio.timeout(KEY_SECONDS), request.app[POOL].connection() as conn:
-            known = await find_fingerprint(conn, writing.config.id, ids.operation_id)
-    except (Unavailable, TimeoutError):
-        return
-    if known is not None and known != fingerprint:
-        raise Refused(refusals.idempotency_key_reused())
+def _waits(writing: Writing) -> bool:
+    preference = writing.preference
+    return preference.wait_seconds is not None and not preference.respond_async
+
+
+async def _accept(
+    writing: Writing, command: RecordEvent, verdict: Judged, waits: bool
+) -> wire.Result | None:
+    if waits:
+        return await accept_and_wait(writing, command, verdict)
+    await writing.door.acceptor.accept(command, *topic_and_key(command, verdict))
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Good:
+    """An item that the front door takes, at its place in the request; `has_key`: a key of its own."""
+
+    place: int
+    has_key: bool
+    command: RecordEvent
+    verdict: Judged
 
 
 async def record_events(request: web.Request) -> web.Response:
@@ -98,101 +119,152 @@ async def record_events(request: web.Request) -> web.Response:
     body = await read_body(request, MAX_BATCH_BYTES, media_types=("application/json", NDJSON))
     writing = begin(request, caller, config, body)
     media_type = request.headers.get("Content-Type", "").split(";")[0].strip().lower()
-    items = list(_lines(body) if media_type == NDJSON else _elements(body))
+    items = _lines(body) if media_type == NDJSON else _elements(body)
     if not 1 <= len(items) <= MAX_BATCH_ITEMS:
         message = f"expected 1 to {MAX_BATCH_ITEMS} items, not {len(items)}"
         fault = FieldError(message=message, path="/events")
         raise Refused(refusals.request_not_valid("source batch is not valid", fault))
-    waits = writing.preference.wait_seconds is not None and not writing.preference.respond_async
-    results: list[JsonObject | None] = []
-    good: list[tuple[int, RecordEvent, Judged, Identifiers]] = []
+    waits = _waits(writing)
+    accepted_at = clock.now()
+    results: list[JsonObject | None] = [None] * len(items)
+    good: list[_Good] = []
     for place, item in enumerate(items):
         try:
-            command, verdict, ids = _judge_item(writing, place, item)
+            good.append(_judge_item(writing, place, item, answered=not waits, at=accepted_at))
         except Refused as exc:
-            results.append(item_error(exc.refusal, error_body(exc.refusal, request)))
-        else:
-            results.append(None)
-            good.append((place, command, verdict, ids))
-    if writing.idempotency_key is not None and good:
-        # any item that was decided under the key tells, whichever were good then
-        for place in range(min(len(items), MAX_CHECKED)):
-            await _check_key(
-                request, writing, identify(writing, item=str(place)), writing.fingerprint
-            )
-    if waits:
-        await _wait_for_items(request, writing, good, results)
-    else:
-        await _accept_items(writing, good, results)
+            results[place] = item_error(exc.refusal, error_body(exc.refusal, request))
+    if good:
+        async with _keys_claimed(request, writing, good, results) as taken:
+            if waits:
+                await _wait_for_items(request, writing, taken, results)
+            else:
+                await _accept_items(writing, taken, results)
     rejected = sum(1 for result in results if result is not None and result["status"] >= 400)
     answer = {"accepted": len(results) - rejected, "rejected": rejected, "results": results}
     return json_answer(answer, status=200 if waits else 202, headers=preference_applied(writing))
 
 
-def _elements(body: bytes) -> Iterator[tuple[JsonValue, bytes | None]]:
-    for item in read_items(parse_json(body), "events"):
-        yield item, None
+_Item: TypeAlias = tuple[JsonValue, bytes] | bytes
+"""An element of `events` with its text, or a line that is yet to be read."""
 
 
-def _lines(body: bytes) -> Iterator[tuple[JsonValue, bytes | None]]:
-    for line in body.split(b"\n"):
-        if line.strip():
-            yield None, line
+def _elements(body: bytes) -> list[_Item]:
+    value = parse_shallow(body)
+    try:
+        items = read_items(value, "events")
+    except Refused:
+        check_depth(body)
+        raise
+    try:
+        texts = [orjson.dumps(item) for item in items]
+    except orjson.JSONEncodeError as exc:  # deeper than orjson writes
+        raise Refused(refusals.malformed_json(f"more than {MAX_DEPTH} levels")) from exc
+    for text in texts:
+        check_depth(text, MAX_DEPTH - _LEVELS_ABOVE)
+    return list(zip(items, texts, strict=True))
+
+
+def _lines(body: bytes) -> list[_Item]:
+    return [line for line in body.split(b"\n") if line.strip()]
 
 
 def _judge_item(
-    writing: Writing, place: int, item: tuple[JsonValue, bytes | None]
-) -> tuple[RecordEvent, Judged, Identifiers]:
-    value, line = item
-    raw = orjson.dumps(value) if line is None else line
-    if line is not None:
-        value = parse_json(line)
+    writing: Writing, place: int, item: _Item, *, answered: bool, at: datetime
+) -> _Good:
+    value, raw = (parse_json(item), item) if isinstance(item, bytes) else item
     event = as_object(value, raw, refusals.event_not_valid)
-    own_key = item_key(event, refusals.event_not_valid)
-    if own_key is not None:
+    own_key = None
+    if "idempotencyKey" in event:
+        own_key = item_key(event, refusals.event_not_valid)
         # the key is the request's, not the event's
-        raw = orjson.dumps(
-            {name: inner for name, inner in event.items() if name != "idempotencyKey"}
-        )
-    ids = identify(writing, item="" if own_key is not None else str(place), key=own_key)
-    envelope = envelope_of(writing, ids)
-    if own_key is not None:
-        envelope = replace(envelope, fingerprint=item_fingerprint(raw))
+        event = {name: inner for name, inner in event.items() if name != "idempotencyKey"}
+        raw = orjson.dumps(event)
+    if own_key is None:
+        ids = identify_event(writing, item=str(place))
+        fingerprint = None
+    else:
+        ids = identify_event(writing, key=own_key)
+        fingerprint = item_fingerprint(raw)
+    envelope = envelope_of(writing, ids, answered=answered, accepted_at=at, fingerprint=fingerprint)
     command = RecordEvent(envelope=envelope, event_id=EventId(ids.entity_id), body=raw)
-    return command, judged(writing, command), ids
+    verdict = judged(writing, command, event)
+    return _Good(place=place, has_key=own_key is not None, command=command, verdict=verdict)
+
+
+@asynccontextmanager
+async def _keys_claimed(
+    request: web.Request,
+    writing: Writing,
+    good: list[_Good],
+    results: list[JsonObject | None],
+) -> AsyncIterator[list[_Good]]:
+    """The items whose own keys are free, for as long as they are being accepted; the others' results
+    are set.
+
+    Raises:
+        Refused: 422, the key of the request was used with another body: that counts for all items.
+    """
+    whole = writing.batch
+    wanted: dict[UUID, str] = {}
+    if whole is not None:
+        wanted[whole.operation_id] = whole.fingerprint
+    reused: set[int] = set()
+    for item in good:
+        if not item.has_key:
+            continue  # it stands and falls with the request
+        envelope = item.command.envelope
+        if wanted.setdefault(envelope.operation_id, envelope.fingerprint) != envelope.fingerprint:
+            reused.add(item.place)
+    if not wanted:
+        yield good
+        return
+    claims = writing.door.claims
+    taken = await claims.claim(request.app[POOL], writing.config.id, wanted)
+    claimed = wanted.keys() - taken
+    try:
+        if whole is not None and whole.operation_id in taken:
+            raise Refused(refusals.idempotency_key_reused())
+        free = []
+        for item in good:
+            if item.place in reused or item.command.envelope.operation_id in taken:
+                refusal = refusals.idempotency_key_reused()
+                results[item.place] = item_error(refusal, error_body(refusal, request))
+            else:
+                free.append(item)
+        yield free
+    except BaseException:
+        claims.release(claimed)
+        raise
 
 
 async def _accept_items(
-    writing: Writing,
-    good: list[tuple[int, RecordEvent, Judged, Identifiers]],
-    results: list[JsonObject | None],
+    writing: Writing, good: list[_Good], results: list[JsonObject | None]
 ) -> None:
     commands = []
-    for place, command, verdict, _ in good:
-        answered = replace(command, envelope=replace(command.envelope, answered=True))
-        _, key = topic_and_key(command, verdict)
-        commands.append((answered, key))
-        results[place] = {"status": 202, "id": str(command.event_id)}
-    if commands:
-        await writing.door.acceptor.accept_many(commands, EVENTS)
+    for item in good:
+        command = item.command
+        _, key = topic_and_key(command, item.verdict)
+        commands.append((command, key))
+        results[item.place] = {"status": 202, "id": command.event_id}
+    await writing.door.acceptor.accept_many(commands, EVENTS)
 
 
 async def _wait_for_items(
     request: web.Request,
     writing: Writing,
-    good: list[tuple[int, RecordEvent, Judged, Identifiers]],
+    good: list[_Good],
     results: list[JsonObject | None],
 ) -> None:
-    async def one(place: int, command: RecordEvent, verdict: Judged) -> None:
-        result = await accept_and_wait(writing, command, verdict)
+    async def one(item: _Good) -> None:
+        result = await accept_and_wait(writing, item.command, item.verdict)
         if result is None:
-            results[place] = {"status": 202, "id": str(command.event_id)}
+            results[item.place] = {"status": 202, "id": item.command.event_id}
         elif result.refusal is not None:
-            results[place] = item_error(result.refusal, error_body(result.refusal, request))
+            results[item.place] = item_error(result.refusal, error_body(result.refusal, request))
         else:
-            results[place] = {"status": 201, "id": str(command.event_id)}
+            results[item.place] = {"status": 201, "id": item.command.event_id}
 
-    await asyncio.gather(*(one(*item[:3]) for item in good))
+    await asyncio.gather(*(one(item) for item in good))
 
 
 async def read_event_status(request: web.Request) -> web.Response:
