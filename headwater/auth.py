@@ -62,6 +62,8 @@ class Authenticator:
         self._pool = pool
         self._configs = configs
         self._owners: OrderedDict[bytes, tuple[TokenOwner, int]] = OrderedDict()
+        self._callers: dict[bytes, tuple[WorkspaceConfig, Caller]] = {}
+        """Callers as a configuration made them; good for as long as that one is cached."""
 
     async def caller_of(self, token: str, remote: str | None) -> Caller | None:
         """The caller that presents `token` from the address `remote`; None if nobody may.
@@ -70,6 +72,9 @@ class Authenticator:
             Unavailable: the token is not known yet and Postgres is away.
         """
         token_hash = hash_token(token)
+        known = self._callers.get(token_hash)
+        if known is not None and self._configs.cached(known[0].id) is known[0]:
+            return known[1]
         is_new = token_hash not in self._owners
         owner = await self._owner_of(token_hash)
         if owner is None:
@@ -92,6 +97,11 @@ class Authenticator:
         if caller is None:
             # it may have been given a new token: ask again at the next request
             self._owners.pop(token_hash, None)
+            self._callers.pop(token_hash, None)
+        elif config is not None and not _depends_on_address(owner, config):
+            if len(self._callers) >= REMEMBERED:
+                self._callers.clear()
+            self._callers[token_hash] = (config, caller)
         return caller
 
     async def _owner_of(self, token_hash: bytes) -> TokenOwner | None:
@@ -110,6 +120,11 @@ class Authenticator:
         if len(self._owners) > REMEMBERED:
             self._owners.popitem(last=False)
         return found
+
+
+def _depends_on_address(owner: TokenOwner, config: WorkspaceConfig) -> bool:
+    source = None if owner.source_id is None else config.sources.get(owner.source_id)
+    return source is not None and bool(source.allowed_ips)
 
 
 def _caller(

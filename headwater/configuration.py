@@ -44,6 +44,10 @@ class ConfigCache:
         config = self._configs.get(workspace_id)
         return config if config is not None else await self.reload(workspace_id)
 
+    def cached(self, workspace_id: WorkspaceId) -> WorkspaceConfig | None:
+        """The configuration if it is in the cache: the same object until it changes."""
+        return self._configs.get(workspace_id)
+
     async def present(self, workspace_id: WorkspaceId) -> WorkspaceConfig | None:
         """The configuration of this moment: the cached one, if Postgres says that it has not moved."""
         config = self._configs.get(workspace_id)

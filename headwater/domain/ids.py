@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from functools import lru_cache
 from typing import NewType
 from uuid import UUID, SafeUUID
 
@@ -37,6 +38,7 @@ _CHECK_BITS = 16
 _CHECK_MASK = (1 << _CHECK_BITS) - 1
 
 
+@lru_cache(maxsize=8_192)  # workspaces and nodes come again with every request
 def find_uuid(text: str) -> UUID | None:
     """The UUID written as `text` in its canonical 36-character form (any case), else None.
 

@@ -19,6 +19,7 @@ from headwater.domain import refusal as refusals
 from headwater.errors import Contended, Refused, Unavailable
 from headwater.http.answer import error_answer
 from headwater.log import loggable_path
+from headwater.randomness import random_bits
 
 log = structlog.get_logger()
 
@@ -143,4 +144,4 @@ def _tracing_id(request: web.Request) -> str:
     given = request.headers.get("X-Tracing-ID") or request.headers.get("Contactlab-Tracing-ID")
     if given and _TRACEABLE.fullmatch(given):
         return given
-    return uuid.uuid4().hex
+    return f"{random_bits():016x}{random_bits():016x}"
