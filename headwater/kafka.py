@@ -33,15 +33,15 @@ def translated() -> Iterator[None]:
         raise Unavailable(f"Kafka: {exc!r}") from exc
 
 
-async def open_producer(settings: KafkaSettings) -> AIOKafkaProducer:
-    """A started producer that is acknowledged by all replicas and never doubles a record.
+async def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> AIOKafkaProducer:
+    """A started producer that is acknowledged by all replicas and, if `idempotent`, never doubles a record.
 
     Raises:
         Unavailable: no broker answers.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap,
-        enable_idempotence=True,
+        enable_idempotence=idempotent,
         acks="all",
         linger_ms=0,
         # with 16 KiB every waiter wakes for each full batch, and throughput collapses

@@ -107,6 +107,9 @@ class ProcessorSettings:
 
     The alarm is raised when more than `alarm_share` of the writes of the last `alarm_seconds` were refused,
     if these are `alarm_records` or more.
+
+    `crash_at` is for tests only: the step of a batch after which the process kills itself
+    (`processor/crash.py`).
     """
 
     instance: str = ""
@@ -120,6 +123,7 @@ class ProcessorSettings:
     alarm_share: float = 0.2
     alarm_seconds: float = 300.0
     alarm_records: int = 200
+    crash_at: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -135,6 +139,7 @@ class ProcessorSettings:
             alarm_share=_share(environ, "HEADWATER_PROCESSOR_ALARM_SHARE", 0.2),
             alarm_seconds=_number(environ, "HEADWATER_PROCESSOR_ALARM_SECONDS", 300.0),
             alarm_records=_integer(environ, "HEADWATER_PROCESSOR_ALARM_RECORDS", 200, least=1),
+            crash_at=environ.get("HEADWATER_PROCESSOR_CRASH_AT", ""),
         )
 
 

@@ -18,6 +18,7 @@ from headwater.settings import Settings
 from headwater.validation import Validator, load_schemas
 from processor.batch import Parts
 from processor.consumer import Consumer
+from processor.crash import CrashPoint
 
 log = structlog.get_logger()
 
@@ -34,14 +35,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(metrics.served(settings.metrics))
+        crash = CrashPoint.from_setting(settings.processor.crash_at)
         await _wait_for_kafka(settings, stop)
         if stop.is_set():
             return
         pool = await open_pool(settings.postgres, min_size=2, max_size=4)
         stack.push_async_callback(pool.close)
-        producer = await open_producer(settings.kafka)
+        # a lost or doubled result is harmless; an idempotent producer whose sequence broke never recovers
+        producer = await open_producer(settings.kafka, idempotent=False)
         stack.push_async_callback(producer.stop)
-        parts = Parts(pool=pool, validator=Validator(load_schemas()), clock=clock.now)
+        validator = Validator(load_schemas())
+        parts = Parts(pool=pool, validator=validator, clock=clock.now, crash=crash)
         consumer = Consumer(settings.kafka, settings.processor, parts, producer)
         # what is here now stays: the collector need not look at it again and again
         gc.collect()

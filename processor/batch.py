@@ -38,6 +38,7 @@ from headwater.postgres.outcomes import (
 from headwater.postgres.pool import Connection, Pool
 from headwater.postgres.updates import append_updates
 from headwater.validation import Validator
+from processor.crash import CrashPoint, Step
 from processor.decode import Decoded, decode
 from processor.fold import Changes, fold
 from processor.match import match, match_more
@@ -59,6 +60,7 @@ class Parts:
     pool: Pool
     validator: Validator
     clock: Clock
+    crash: CrashPoint = field(default_factory=CrashPoint)
     configs: dict[WorkspaceId, WorkspaceConfig | None] = field(default_factory=dict)
 
 
@@ -111,21 +113,27 @@ async def apply_batch(
     now = parts.clock()
     started = monotonic()
     decoded = decode(batch.records)
+    parts.crash.after(Step.DECODE)
     await _load_configs(decoded, parts)
     checked = validate(decoded, parts.configs, parts.validator)
+    parts.crash.after(Step.VALIDATE)
     works = _share_out(checked, parts.configs)
     judged = metrics.STEP_SECONDS.lap(started, "judge")
     async with parts.pool.transaction() as conn:
         # first: a process that lost its partitions learns it before it does or locks anything
         await move_offsets(conn, batch.expected, batch.next_offsets)
+        parts.crash.after(Step.MOVE_OFFSETS)
         for work in works:
             await _check_config_version(conn, work, parts)
+            parts.crash.after(Step.CHECK_CONFIG)
             await _apply_workspace(conn, work, parts, now, give_up)
         documents = await _read_documents(conn, works)
         for work in works:  # the feeds' locks last, so that they are held shortly
             if work.stored is not None:
                 await append_updates(conn, work.workspace_id, work.stored.updates)
+        parts.crash.after(Step.APPEND_UPDATES)
     metrics.STEP_SECONDS.lap(judged, "transaction")
+    parts.crash.after(Step.COMMIT)
     return _answers(checked, works, documents)
 
 
@@ -166,6 +174,7 @@ async def _apply_workspace(
     conn: Connection, work: _Work, parts: Parts, now: datetime, give_up: Refusal | None
 ) -> None:
     todo = await _leave_out_repeated(conn, work, now)
+    parts.crash.after(Step.READ_OPERATIONS)
     valid: list[tuple[int, Checked]] = []
     for position, item in todo:
         refusal = give_up or item.refusal
@@ -175,21 +184,29 @@ async def _apply_workspace(
             valid.append((position, item))
     if valid and work.config is not None:
         commands = [item for _, item in valid]
-        changes = await _match_and_fold(conn, work.config, commands, now)
+        changes = await _match_and_fold(conn, work.config, commands, parts, now)
         for (position, _), outcome in zip(valid, changes.outcomes, strict=True):
             work.outcomes[position] = outcome
         int_ids = await _take_int_ids(work.workspace_id, changes, parts)
-        work.stored = await store(conn, work.workspace_id, changes, int_ids, now)
+        parts.crash.after(Step.TAKE_INT_IDS)
+        work.stored = await store(conn, work.workspace_id, changes, int_ids, parts.crash, now)
     _repeat_outcomes(work)
     await _keep_outcomes(conn, work, now)
+    parts.crash.after(Step.KEEP_OUTCOMES)
 
 
 async def _match_and_fold(
-    conn: Connection, config: WorkspaceConfig, commands: list[Checked], now: datetime
+    conn: Connection,
+    config: WorkspaceConfig,
+    commands: list[Checked],
+    parts: Parts,
+    now: datetime,
 ) -> Changes:
     found = await match(conn, config.id, config, commands, now)
+    parts.crash.after(Step.MATCH)
     while True:
         changes = fold(commands, found, config, now)
+        parts.crash.after(Step.FOLD)
         if not changes.missing:
             return changes
         await match_more(conn, config.id, found, changes.missing, now)

@@ -8,6 +8,7 @@ all this is stopped by the compare-and-set in its transaction (fence).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 import structlog
@@ -25,6 +26,7 @@ from headwater.settings import KafkaSettings, ProcessorSettings
 from headwater.topics import CUSTOMERS, EVENTS, GROUP, RESULTS
 from processor.alarm import RejectionAlarm
 from processor.batch import Answer, Parts
+from processor.crash import Step
 from processor.isolate import apply_whatever_comes
 from processor.record import Batch, Record, next_offsets_of
 
@@ -55,6 +57,7 @@ class Consumer:
         self._stop = asyncio.Event()
         self._alarm = RejectionAlarm(settings, monotonic)
         metrics.LAG.read_all_by(self._lag)
+        self._sending: asyncio.Future[None] = _nothing()
         self._consumer: AIOKafkaConsumer = build_consumer(
             kafka,
             group_id=GROUP,
@@ -82,6 +85,7 @@ class Consumer:
             while not stop.is_set():
                 await self._step()
         finally:
+            await self._sending
             await self._consumer.stop()
 
     async def _step(self) -> None:
@@ -105,27 +109,31 @@ class Consumer:
             batch = self._batch(fetched)
             if not batch.records:
                 return
+            self._parts.crash.after(Step.FETCH)
             started = monotonic()
             try:
                 answers = await apply_whatever_comes(batch, self._parts, self._settings, self._stop)
             except StaleConsumer as exc:
                 log.warning("partitions moved, seeking again", detail=str(exc))
                 metrics.RETRIES.inc("stale")
-                await self._seek(list(batch.expected))
-                return
+                answers = None
             except Unavailable:
                 return  # only when stopping: the batch stays in Kafka
-            self._positions.update(batch.next_offsets)
-            self._progress_at = monotonic()
+            else:
+                self._positions.update(batch.next_offsets)
+                self._progress_at = monotonic()
+        if answers is None:
+            await self.take(self._consumer.assignment())
+            return
         log.debug(
             "batch applied",
             records=len(batch.records),
             duration_ms=round((monotonic() - started) * 1000, 1),
         )
         self._alarm.count([answer.outcome for answer in answers])
-        committed = monotonic()
-        await self._send(answers)
-        metrics.STEP_SECONDS.lap(committed, "answer")
+        # on its way while the next batch is applied; one at a time, so that nothing piles up
+        await self._sending
+        self._sending = asyncio.ensure_future(self._send(answers))
 
     def _batch(self, fetched: dict[TopicPartition, list[object]]) -> Batch:
         """The fetched records that are ours and come next, customers before events."""
@@ -168,15 +176,23 @@ class Consumer:
                 async with self._applying:
                     await self._seek(partitions)
             except Unavailable as exc:
-                log.warning("postgres is away, waiting for the offsets", error=str(exc))
+                log.warning("offsets can't be read now, waiting", error=str(exc))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, self._settings.retry_max_seconds)
             else:
                 log.info("partitions assigned", partitions=len(partitions))
                 return
 
-    async def _seek(self, partitions: list[Partition]) -> None:
-        topic_partitions = [TopicPartition(*partition) for partition in partitions]
+    async def _seek(self, wanted: list[Partition]) -> None:
+        """Seek those of `wanted` that are still ours. They stay ours while `_applying` is held."""
+        topic_partitions = [
+            topic_partition
+            for topic_partition in self._consumer.assignment()
+            if (topic_partition.topic, topic_partition.partition) in wanted
+        ]
+        partitions = [(tp.topic, tp.partition) for tp in topic_partitions]
+        if not partitions:
+            return
         with translated():
             beginnings = await self._consumer.beginning_offsets(topic_partitions)
             ends = await self._consumer.end_offsets(topic_partitions)
@@ -220,27 +236,53 @@ class Consumer:
 
     async def _send(self, answers: list[Answer]) -> None:
         """Send the outcomes to whoever waits. One that is lost costs its client a repetition."""
-        waiting = []
+        committed = monotonic()
+        shares: dict[int, list[bytes]] = {}
         for answer in answers:
             command = answer.command
             if command is None or command.envelope.reply_to is None:
                 continue
             result = _result(answer, command.envelope.reply_to.correlation)
-            if result is None:
-                continue
-            try:
-                waiting.append(
-                    await self._producer.send(
-                        RESULTS,
-                        value=wire.encode_result(result),
-                        partition=command.envelope.reply_to.partition,
-                    )
+            if result is not None:
+                share = shares.setdefault(command.envelope.reply_to.partition, [])
+                share.append(wire.encode_result(result))
+        try:
+            acknowledged = [
+                sent
+                for partition, values in shares.items()
+                for sent in await self._send_share(partition, values)
+            ]
+            outcomes = await asyncio.gather(*acknowledged, return_exceptions=True)
+            failed = next((o for o in outcomes if isinstance(o, BaseException)), None)
+        except KafkaError as exc:
+            failed = exc
+        if failed is not None:
+            log.warning("results can't be sent", error=repr(failed))
+        metrics.STEP_SECONDS.lap(committed, "answer")
+        self._parts.crash.after(Step.SEND_RESULTS)
+
+    async def _send_share(
+        self, partition: int, values: list[bytes]
+    ) -> list[asyncio.Future[object]]:
+        """Send to one partition in as few Kafka batches as they fill: a future each costs the most."""
+        acknowledged: list[asyncio.Future[object]] = []
+        written_ms = time.time_ns() // 1_000_000
+        builder = self._producer.create_batch()
+        for value in values:
+            if builder.append(key=None, value=value, timestamp=written_ms) is None:
+                acknowledged.append(
+                    await self._producer.send_batch(builder, RESULTS, partition=partition)
                 )
-            except KafkaError as exc:
-                log.warning("result can't be sent", error=repr(exc))
-        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                log.warning("result can't be sent", error=repr(outcome))
+                builder = self._producer.create_batch()
+                builder.append(key=None, value=value, timestamp=written_ms)
+        acknowledged.append(await self._producer.send_batch(builder, RESULTS, partition=partition))
+        return acknowledged
+
+
+def _nothing() -> asyncio.Future[None]:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ships no types

@@ -33,6 +33,7 @@ from headwater.postgres.identities import (
 )
 from headwater.postgres.pool import Connection
 from headwater.postgres.updates import Update
+from processor.crash import CrashPoint, Step
 from processor.fold import Changes
 
 _BRING_BACK_TYPE = {"SESSION": "SESSION_ID", "EXTERNAL": "EXTERNAL_ID"}
@@ -52,6 +53,7 @@ async def store(
     workspace_id: WorkspaceId,
     changes: Changes,
     int_ids: Mapping[CustomerId, int],
+    crash: CrashPoint,
     now: datetime,
 ) -> Stored:
     """Write customers, events, identities and versions. The feed comes later, and last.
@@ -60,6 +62,7 @@ async def store(
     """
     documents: dict[tuple[UUID, int], str] = {}
     inserted = await insert_events(conn, workspace_id, changes.events)
+    crash.after(Step.INSERT_EVENTS)
     # an event that was stored before, as by a replay, is no change
     updates = changes.updates
     if len(inserted) != len(changes.events):
@@ -70,16 +73,20 @@ async def store(
         for customer_id, customer in changes.customers.items()
     }
     await write_customers(conn, workspace_id, list(numbered.values()))
+    crash.after(Step.WRITE_CUSTOMERS)
     versions = []
     for version in changes.versions:
         text = orjson.dumps(render(_number(version, int_ids))).decode()
         documents[version.id, version.version] = text
         versions.append((version.id, version.version, text))
     await write_versions(conn, workspace_id, versions)
+    crash.after(Step.WRITE_VERSIONS)
     await _store_identities(conn, workspace_id, changes, now)
+    crash.after(Step.STORE_IDENTITIES)
     await _attach_new(conn, workspace_id, changes, inserted, now)
     updates = updates + await _attach_waiting(conn, workspace_id, changes, inserted, now)
     gone = await delete_events_of_customers(conn, workspace_id, changes.deleted)
+    crash.after(Step.ATTACH_EVENTS)
     updates += [
         Update(
             operation="DELETE",

@@ -11,13 +11,15 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
+import orjson
 
 from headwater.embedded.child import spawn, stop
 from headwater.embedded.kafka import EmbeddedKafka
@@ -56,9 +58,10 @@ class Hub:
         )
         wait_for(self._serves, 30, f"the hub to serve; see {self.folder / 'web.log'}")
 
-    def start_processor(self, number: int = 0) -> None:
+    def start_processor(self, number: int = 0, *, crash_at: str = "") -> None:
         environ = {
             **self._environ(),
+            "HEADWATER_PROCESSOR_CRASH_AT": crash_at,
             "HEADWATER_PROCESSOR_INSTANCE": f"test-{number}",
             "HEADWATER_PROCESSOR_SESSION_SECONDS": "6",
         }
@@ -72,6 +75,14 @@ class Hub:
         process = self.processors.pop(number)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def terminate_backends(self) -> None:
+        """Cut all connections to the database from the server's side."""
+        asyncio.run(_terminate_backends(self.postgres.url))
+
+    def log_of(self, name: str) -> list[Any]:
+        """What a process has logged so far."""
+        return list(log_lines((self.folder / f"{name}.log").read_bytes()))
 
     def stop_processor(self, number: int = 0) -> None:
         stop(self.processors.pop(number), signal.SIGTERM, 10)
@@ -104,6 +115,27 @@ class Hub:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+def log_lines(raw: bytes) -> Iterator[dict[str, Any]]:
+    """The structured lines of a log; a line that a kill cut off is none."""
+    for line in raw.splitlines():
+        if line.startswith(b"{"):
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+
+
+async def _terminate_backends(database_url: str) -> None:
+    conn = await asyncpg.connect(database_url)
+    try:
+        await conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    finally:
+        await conn.close()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -1,150 +1,147 @@
-"""Processes and servers die in the middle of the work; afterwards the books balance.
-
-accepted = applied + rejected, the feed is dense, nothing is there twice.
-"""
+"""Processes and servers die in the middle of the work; afterwards the books balance (`books.py`)."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
-
+from tests.faults.books import Books
 from tests.hub import Client, Hub, eventually, wait_for
 
-LOAD = 3_000
-BATCH = 100
+AWAY_SECONDS = 20.0
+"""How long Postgres is stopped: longer than a customer write waits for its answer."""
 
 
-async def _post_events(client: Client, count: int) -> list[str]:
-    """Post events until `count` are accepted; a refused batch is posted again under its key."""
-    accepted: list[str] = []
-    for number in range(count // BATCH):
-        events = [client.event(properties={"title": f"{number}-{n}"}) for n in range(BATCH)]
+async def _more(books: Books, count: int) -> None:
+    """Return once this many more events are accepted."""
+    wanted = books.accepted + count
 
-        async def posted(number: int = number, events: list[Any] = events) -> list[str]:
-            try:
-                answer = await client.call(
-                    "POST",
-                    "/events/batch",
-                    {"events": events},
-                    headers={"Idempotency-Key": f"batch-{number}"},
-                )
-            except (aiohttp.ClientError, TimeoutError):
-                return []
-            if answer.status != 202:
-                return []
-            return [result["id"] for result in answer.body["results"]]
+    async def reached() -> bool:
+        return books.accepted >= wanted
 
-        accepted += await eventually(posted, 60, "a batch to be accepted")
-    return accepted
-
-
-async def _books_balance(client: Client, accepted: list[str]) -> None:
-    updates = await client.feed_of(len(accepted), 90)
-    assert [u["operation"] for u in updates] == ["CREATE"] * len(accepted)
-    stored = [u["entity"]["data"]["id"] for u in updates]
-    assert len(set(stored)) == len(stored)
-    assert set(stored) == set(accepted)
-    rejected = await client.call("GET", "/rejections")
-    assert rejected.body["page"]["totalElements"] == 0
-
-
-async def _under_load(client: Client, disturb: Callable[[], Awaitable[None]]) -> None:
-    posting = asyncio.create_task(_post_events(client, LOAD))
-    await client.feed_of(200)
-    await disturb()
-    await _books_balance(client, await posting)
+    await eventually(reached, 60, f"{count} more events to be accepted")
 
 
 async def test_the_processor_is_killed_again_and_again(hub: Hub, client: Client) -> None:
-    async def disturb() -> None:
-        for _ in range(3):
-            seen = len(await client.feed())
+    books = Books(client)
+    async with books.under_load():
+        for _ in range(4):
+            await _more(books, 200)
             await asyncio.to_thread(hub.kill_processor)
             hub.start_processor()
-            await client.feed_of(min(seen + 100, LOAD))
-
-    await _under_load(client, disturb)
+    await books.balance()
 
 
-async def test_the_front_door_is_killed(hub: Hub, client: Client) -> None:
-    async def disturb() -> None:
-        await asyncio.to_thread(hub.kill_web)
-        hub.start_web()
+async def test_the_front_door_is_killed_again_and_again(hub: Hub, client: Client) -> None:
+    books = Books(client)
+    async with books.under_load():
+        for _ in range(2):
+            await _more(books, 200)
+            await asyncio.to_thread(hub.kill_web)
+            await asyncio.to_thread(hub.start_web)
+    await books.balance()
 
-    await _under_load(client, disturb)
+
+async def test_postgres_is_killed_again_and_again(hub: Hub, client: Client) -> None:
+    books = Books(client)
+    async with books.under_load():
+        for _ in range(3):
+            await _more(books, 200)
+            await asyncio.to_thread(hub.postgres.kill)
+            await asyncio.to_thread(hub.postgres.start)
+    await books.balance()
 
 
-async def test_postgres_is_killed(hub: Hub, client: Client) -> None:
-    async def disturb() -> None:
-        hub.postgres.kill()
-        hub.postgres.start()
-
-    await _under_load(client, disturb)
+async def test_backends_of_postgres_are_killed_under_load(hub: Hub, client: Client) -> None:
+    books = Books(client)
+    async with books.under_load():
+        for _ in range(5):
+            await _more(books, 100)
+            await asyncio.to_thread(hub.terminate_backends)
+    await books.balance()
 
 
 async def test_events_are_accepted_while_postgres_is_stopped(hub: Hub, client: Client) -> None:
-    await _post_events(client, BATCH)
-    await client.feed_of(BATCH)
-    hub.postgres.stop()
-    try:
-        answers = [await client.call("POST", "/events", client.event()) for _ in range(20)]
-        read = await client.call("GET", "/updates")
-        ready = await client.http.get("/health/ready")
-        healthy = await client.http.get("/health")
-    finally:
-        hub.postgres.start()
-    assert {answer.status for answer in answers} == {202}
+    books = Books(client)
+    async with books.under_load():
+        await _more(books, 200)
+        await asyncio.to_thread(hub.postgres.stop)
+        try:
+            async with asyncio.timeout(AWAY_SECONDS + 10):
+                away = asyncio.create_task(asyncio.sleep(AWAY_SECONDS))
+                await _more(books, 300)
+                read = await client.call("GET", "/updates")
+                ready = await client.http.get("/health/ready")
+                healthy = await client.http.get("/health")
+                await away
+        finally:
+            await asyncio.to_thread(hub.postgres.start)
+        await _more(books, 100)
     assert (read.status, read.body["message"]) == (503, "try again later")
     assert (ready.status, healthy.status) == (200, 503)
-    updates = await client.feed_of(BATCH + 20)
-    stored = {u["entity"]["data"]["id"] for u in updates}
-    assert {answer.body["id"] for answer in answers} <= stored
+    await books.balance()
 
 
 async def test_kafka_is_killed(hub: Hub, client: Client) -> None:
-    posting = asyncio.create_task(_post_events(client, LOAD))
-    await client.feed_of(200)
-    hub.kafka.kill()
-    event, headers = client.event(), {"Idempotency-Key": "while kafka is away"}
-    refused = await client.call("POST", "/events", event, headers=headers)
-    hub.kafka.launch()
+    books = Books(client)
+    async with books.under_load():
+        await _more(books, 200)
+        await asyncio.to_thread(hub.kafka.kill)
+        event, headers = client.event(), {"Idempotency-Key": "while kafka is away"}
+        refused = await client.call("POST", "/events", event, headers=headers)
+        await asyncio.to_thread(hub.kafka.launch)
+        await _more(books, 200)
     assert (refused.status, refused.body["message"]) == (503, "try again later")
     assert refused.headers["Retry-After"]
+    taken = await books.accepted_events("/events", event, headers["Idempotency-Key"])
+    books.session_of[taken["id"]] = "s1"
+    await books.balance()
 
-    async def taken() -> Any:
-        answer = await client.call("POST", "/events", event, headers=headers)
-        return answer.body["id"] if answer.status == 202 else None
 
-    accepted = [await eventually(taken, 60), *await posting]
-    await _books_balance(client, accepted)
+async def test_two_processors_share_the_work(hub: Hub, client: Client) -> None:
+    books = Books(client)
+    async with books.under_load():
+        for _ in range(2):  # each start and each stop moves partitions
+            hub.start_processor(1)
+            await _assigned(hub, 1)
+            await _more(books, 300)
+            await asyncio.to_thread(hub.stop_processor, 1)
+            await _more(books, 100)
+    await books.balance()
 
 
 async def test_a_paused_processor_wakes_after_its_partitions_moved(
     hub: Hub, client: Client
 ) -> None:
-    posting = asyncio.create_task(_post_events(client, LOAD))
-    await client.feed_of(200)
+    books = Books(client)
     zombie = hub.processors[0]
-    os.killpg(zombie.pid, signal.SIGSTOP)
-    hub.start_processor(1)
-    accepted = await posting
-    await client.feed_of(len(accepted), 90)  # the second took over
-    os.killpg(zombie.pid, signal.SIGCONT)
-    more = await _post_numbered(client, "after")
-    await _books_balance(client, accepted + more)
+    async with books.under_load():
+        await _more(books, 200)
+        os.killpg(zombie.pid, signal.SIGSTOP)
+        hub.start_processor(1)
+        await _assigned(hub, 1, 8)  # the second took over everything
+        await _more(books, 200)
+        os.killpg(zombie.pid, signal.SIGCONT)
+        await _more(books, 200)
+    await books.balance()
     wait_for(lambda: zombie.poll() is None, 1, "the first to live on")
     await asyncio.to_thread(hub.stop_processor, 1)
-    more += await _post_numbered(client, "alone")
-    await _books_balance(client, accepted + more)
+    async with books.under_load("again"):
+        await _more(books, 200)
+    await books.balance()
 
 
-async def _post_numbered(client: Client, name: str) -> list[str]:
-    events = [client.event(properties={"title": f"{name}-{n}"}) for n in range(BATCH)]
-    answer = await client.call("POST", "/events/batch", {"events": events})
-    assert answer.status == 202
-    return [result["id"] for result in answer.body["results"]]
+async def _assigned(hub: Hub, number: int, partitions: int = 1) -> None:
+    """Return once the last assignment of a processor is of this many partitions or more."""
+
+    async def taken() -> bool:
+        lines: list[Any] = [
+            line
+            for line in hub.log_of(f"processor-{number}")
+            if line.get("event") in {"partitions assigned", "processor started"}
+        ]
+        return bool(lines) and bool(lines[-1].get("partitions", 0) >= partitions)
+
+    await eventually(taken, 60, f"{partitions} partitions to be assigned")
