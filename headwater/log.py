@@ -56,6 +56,8 @@ def set_up(settings: LogSettings, *, service: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # aiokafka logs each refused connection while a broker starts or is away; we log that once
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # the same for each refused connection of a pool, with a trace
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 
 def describe(exc: BaseException) -> str:

@@ -85,6 +85,21 @@ def hub(
     yield running
     running.stop()
     assert leaks_in(server_folder) == []
+    assert running.new_errors() == []  # said while stopping
+
+
+@pytest.fixture(autouse=True)
+def _no_logged_errors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test fails when the shared hub logs an error meanwhile, unless it is marked to provoke it."""
+    yield
+    if "hub" not in request.fixturenames:
+        return
+    hub: Hub = request.getfixturevalue("hub")
+    provoked = [
+        sentence for mark in request.node.iter_markers("provokes") for sentence in mark.args
+    ]
+    errors = hub.new_errors()
+    assert [e for e in errors if not any(sentence in e for sentence in provoked)] == []
 
 
 @pytest.fixture

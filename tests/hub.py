@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ class Hub:
         self.folder = folder
         self.web: subprocess.Popen[bytes] | None = None
         self.processors: dict[int, subprocess.Popen[bytes]] = {}
+        self._read_bytes: dict[Path, int] = {}
 
     def start(self) -> None:
         asyncio.run(migrate(self.postgres.url))
@@ -83,6 +85,19 @@ class Hub:
     def log_of(self, name: str) -> list[Any]:
         """What a process has logged so far."""
         return list(log_lines((self.folder / f"{name}.log").read_bytes()))
+
+    def new_errors(self) -> list[str]:
+        """What the processes logged as errors since the last call, stray exceptions too."""
+        found = []
+        for log in sorted([self.folder / "web.log", *self.folder.glob("processor-*.log")]):
+            if log.exists():
+                raw = log.read_bytes()
+                read = self._read_bytes.get(log, 0)
+                # a line that is still being written is left for the next call
+                end = raw.rfind(b"\n") + 1
+                found += [f"{log.name}: {error}" for error in errors_in(raw[read:end])]
+                self._read_bytes[log] = end
+        return found
 
     def stop_processor(self, number: int = 0) -> None:
         stop(self.processors.pop(number), signal.SIGTERM, 10)
@@ -125,6 +140,38 @@ def log_lines(raw: bytes) -> Iterator[dict[str, Any]]:
                 yield orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
+
+
+_ERROR_LEVELS = {"error", "critical"}
+_STRAY = re.compile(
+    rb"^(?:ERROR|CRITICAL):|^Traceback |never retrieved|never awaited|^Fatal |Exception ignored"
+)
+_MILD = re.compile(rb"^(?:DEBUG|INFO|WARNING):")
+
+
+def errors_in(raw: bytes) -> list[str]:
+    """Lines of level error, and what Python itself prints about exceptions that nobody handled, whole.
+
+    The trace below a library's warning is part of the warning.
+    """
+    found: list[str] = []
+    stray: bool | None = False  # None: below a warning
+    for line in raw.splitlines():
+        if line.startswith(b"{"):
+            stray = False
+            found += [
+                orjson.dumps(fields).decode()
+                for fields in log_lines(line)
+                if fields.get("level") in _ERROR_LEVELS
+            ]
+        elif _MILD.search(line):
+            stray = None
+        elif stray:
+            found[-1] += "\n" + line.decode(errors="replace")
+        elif _STRAY.search(line) and not (stray is None and line.startswith(b"Traceback ")):
+            stray = True
+            found.append(line.decode(errors="replace"))
+    return found
 
 
 async def _terminate_backends(database_url: str) -> None:

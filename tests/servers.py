@@ -63,3 +63,4 @@ def own_hub() -> Iterator[Hub]:
             yield hub
         finally:
             hub.stop()
+        assert hub.new_errors() == []

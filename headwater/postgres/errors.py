@@ -9,7 +9,7 @@ import asyncpg
 
 from headwater.errors import Contended, Unavailable
 
-_OUTAGE = (
+OUTAGE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,  # shutdown, crash of another backend, cannot connect now
@@ -47,5 +47,5 @@ def translated() -> Iterator[None]:
         if isinstance(exc, asyncpg.exceptions.DataError) or "argument" in str(exc):
             raise
         raise Unavailable(f"Postgres: {exc}") from exc
-    except _OUTAGE as exc:
+    except OUTAGE as exc:
         raise Unavailable(f"Postgres: {exc!r}") from exc

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import asyncpg
 
 from headwater.errors import Unavailable
-from headwater.postgres.errors import translated
+from headwater.postgres.errors import OUTAGE, translated
 from headwater.settings import PostgresSettings
 
 Connection: TypeAlias = (
@@ -70,6 +70,10 @@ class Pool:
                 connection = await pool.acquire()
             try:
                 yield connection
+            except OUTAGE:
+                # it may be half dead, in a transaction that nobody can end: drop it, don't reset it
+                connection.terminate()
+                raise
             finally:
                 await pool.release(connection, timeout=self._settings.acquire_seconds)
 

@@ -183,7 +183,9 @@ class Writer:
             await write_versions(conn, self.workspace_id, [(customer.id, customer.version, text)])
             self.customers[customer.id] = customer
             self.documents[customer.id] = document
-            updates = [(operation, "CUSTOMER", customer.id, customer.node_id, customer.version, at)]
+            updates: list[tuple[Any, ...]] = [
+                (operation, "CUSTOMER", customer.id, customer.node_id, customer.version, at)
+            ]
             if customer.deleted:
                 gone = await delete_events_of_customers(conn, self.workspace_id, [customer.id])
                 updates += [

@@ -27,5 +27,5 @@ def plant() -> None:
 
         return accept
 
-    Acceptor.accept = early(Acceptor.accept)  # type: ignore[method-assign, assignment]
-    Acceptor.accept_many = early(Acceptor.accept_many)  # type: ignore[method-assign, assignment]
+    Acceptor.accept = early(Acceptor.accept)  # type: ignore[method-assign]
+    Acceptor.accept_many = early(Acceptor.accept_many)  # type: ignore[method-assign]
