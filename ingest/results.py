@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 import structlog
@@ -50,6 +50,9 @@ class Results:
     def __init__(self, kafka: KafkaSettings, instance: str) -> None:
         self._kafka = kafka
         self._instance = instance
+        # not the instance: a process that starts again under its name must not take the answers to the
+        # one before for its own (in a container even the process id is the same)
+        self._run = uuid4().hex
         self._waiting: dict[str, asyncio.Future[wire.Result]] = {}
         self._pending: dict[tuple[str, str], tuple[float, Identifiers]] = {}
         self._count = 0
@@ -114,7 +117,7 @@ class Results:
     def expect(self) -> Iterator[tuple[ReplyTo, asyncio.Future[wire.Result]]]:
         """Where to send a result, and the future that it will fulfil."""
         self._count += 1
-        correlation = f"{self._instance}:{self._count}"
+        correlation = f"{self._run}:{self._count}"
         future: asyncio.Future[wire.Result] = asyncio.get_running_loop().create_future()
         self._waiting[correlation] = future
         try:
