@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 
 from headwater import metrics, wire
 from headwater.clock import monotonic
@@ -184,7 +184,7 @@ class Consumer:
                 return
 
     async def _seek(self, wanted: list[Partition]) -> None:
-        """Seek those of `wanted` that are still ours. They stay ours while `_applying` is held."""
+        """Seek those of `wanted` that are still ours."""
         topic_partitions = [
             topic_partition
             for topic_partition in self._consumer.assignment()
@@ -213,8 +213,13 @@ class Consumer:
                     f"Kafka holds {begin} to {end}"
                 )
                 return
-            self._positions[partition] = next_offset
-            self._consumer.seek(topic_partition, next_offset)
+            try:
+                self._consumer.seek(topic_partition, next_offset)
+            except IllegalStateError:
+                # lost while we asked, as by a process that wakes from a long pause: not ours any more
+                self._positions.pop(partition, None)
+            else:
+                self._positions[partition] = next_offset
         self._progress_at = monotonic()
 
     async def _watch(self) -> None:

@@ -85,7 +85,8 @@ def hub(
     yield running
     running.stop()
     assert leaks_in(server_folder) == []
-    assert running.new_errors() == []  # said while stopping
+    said_while_stopping = running.new_errors()
+    assert not said_while_stopping, "\n".join(said_while_stopping)
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +99,8 @@ def _no_logged_errors(request: pytest.FixtureRequest) -> Iterator[None]:
     provoked = [
         sentence for mark in request.node.iter_markers("provokes") for sentence in mark.args
     ]
-    errors = hub.new_errors()
-    assert [e for e in errors if not any(sentence in e for sentence in provoked)] == []
+    errors = [e for e in hub.new_errors() if not any(sentence in e for sentence in provoked)]
+    assert not errors, "\n".join(errors)
 
 
 @pytest.fixture
