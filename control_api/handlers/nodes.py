@@ -21,7 +21,7 @@ from headwater.http.caller import CONFIG_READERS, CONFIG_WRITERS, enter, find_no
 from headwater.http.keys import CONFIGS, POOL
 from headwater.http.parameters import page_object, page_parameters
 from headwater.postgres.config import write_node
-from headwater.validation.schemas import load_schemas
+from headwater.validation.paths import fault_of_path
 
 DEFAULT_RULE = UniqueRule(properties=("externalId",), case_sensitive=False)
 _STRINGS: JsonObject = {"type": "array", "items": {"type": "string"}}
@@ -38,28 +38,6 @@ _MEMBERS: JsonObject = {
     "sourcePriority": _STRINGS,
     "mandatoryProperties": _STRINGS,
 }
-_SCALARS = frozenset({"string", "number", "integer", "boolean"})
-
-
-def _paths_of(schema: JsonObject, root: str) -> dict[str, bool]:
-    """The dotted paths of all members of a schema; whether each holds a single value."""
-    paths: dict[str, bool] = {}
-    for name, inner in schema.get("properties", {}).items():
-        path = f"{root}{name}"
-        declared = inner.get("type", "object")
-        types = {declared} if isinstance(declared, str) else set(declared)
-        paths[path] = bool(types & _SCALARS)
-        paths |= _paths_of(inner, f"{path}.")
-    return paths
-
-
-_PATHS = {
-    path: is_scalar
-    for path, is_scalar in _paths_of(load_schemas().customer, "").items()
-    if path in {"externalId", "extra"} or path.split(".")[0] in {"base", "consents", "tags"}
-}
-"""What a rule or a list of mandatory properties may name, besides extended properties."""
-
 _NEW = Shape("node", _MEMBERS, ("name",))
 _CHANGED = Shape("node", _MEMBERS, ("id", "name", "uniqueCustomer"))
 
@@ -160,12 +138,12 @@ def _from_body(
     errors = [
         FieldError(message=fault, path=f"/uniqueCustomer/properties/{place}")
         for place, path in enumerate(rule.properties)
-        if (fault := _fault_of(path, config, must_be_scalar=True)) is not None
+        if (fault := fault_of_path(path, config, must_be_scalar=True)) is not None
     ]
     errors += [
         FieldError(message=fault, path=f"/mandatoryProperties/{place}")
         for place, path in enumerate(mandatory)
-        if (fault := _fault_of(path, config, must_be_scalar=False)) is not None
+        if (fault := fault_of_path(path, config, must_be_scalar=False)) is not None
     ]
     priority: list[SourceId] = []
     for place, text in enumerate(body.get("sourcePriority") or ()):
@@ -185,27 +163,6 @@ def _from_body(
         image_url=body.get("imageUrl"),
         source_priority=tuple(priority),
     )
-
-
-def _fault_of(path: str, config: WorkspaceConfig, *, must_be_scalar: bool) -> str | None:
-    """What keeps a property path out of a rule; None if nothing does."""
-    is_scalar: bool | None
-    is_enabled = True
-    if path.startswith("extended."):
-        definition = config.customer_extended.get(path.removeprefix("extended."))
-        is_scalar = None if definition is None else definition.get("type") in _SCALARS
-        if definition is not None:
-            is_enabled = (definition.get("contactlabProperties") or {}).get("enabled") is not False
-    else:
-        is_scalar = _PATHS.get(path)
-        steps = path.split(".")[1:]
-        parents = {".".join(steps[:count]) for count in range(1, len(steps) + 1)}
-        is_enabled = not path.startswith("base.") or parents.isdisjoint(config.disabled_base)
-    if is_scalar is None:
-        return "property is not defined"
-    if must_be_scalar and (not is_scalar or path.startswith("consents.")):
-        return "property is not scalar"
-    return None if is_enabled else "property is disabled"
 
 
 def _visible(caller: Caller, config: WorkspaceConfig) -> list[Node]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 
 from aiohttp import web
@@ -11,7 +10,7 @@ from control_api.body import Shape
 from headwater import clock
 from headwater.auth import Caller
 from headwater.domain import refusal as refusals
-from headwater.domain.configuration import CustomerPolicy, WorkspaceStatus
+from headwater.domain.configuration import SLUG, CustomerPolicy, WorkspaceStatus
 from headwater.domain.ids import SourceId, WorkspaceId, find_uuid
 from headwater.domain.json import JsonObject
 from headwater.domain.refusal import FieldError
@@ -38,7 +37,6 @@ from headwater.postgres.config import (
 )
 
 SHARDS = ("default",)
-_SLUG = re.compile(r"[a-z0-9-]{1,63}")
 _NEW = Shape(
     "workspace",
     {
@@ -113,7 +111,7 @@ async def create_workspace(request: web.Request) -> web.Response:
     caller = await authenticate(request)
     require_role(caller, OPERATORS)
     body = await _NEW.read(request)
-    if not _SLUG.fullmatch(body["slug"]):
+    if not SLUG.fullmatch(body["slug"]):
         fault = FieldError(message="invalid format pattern", path="/slug")
         raise Refused(_NEW.refuse(fault))
     if body["shard"] not in SHARDS:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import click
 
+SERVERS = "servers.env"
+"""File of a running hub's folder that names its servers; gone when the hub has stopped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
@@ -32,10 +35,9 @@ class Hub:
 def find_hub(environ: Mapping[str, str] = os.environ) -> Hub:
     """The hub that the environment names, else the demo of this folder."""
     known = dict(environ)
-    home = Path(environ.get("HEADWATER_HOME", ".headwater"))
-    demo = home / "demo.env"
+    demo = home_of(environ) / "demo.env"
     if "HEADWATER_URL" not in known and demo.is_file():
-        known |= _read_env(demo)
+        known = {**read_env(demo), **known}
     missing = [
         name
         for name in ("HEADWATER_URL", "HEADWATER_WORKSPACE_ID", "HEADWATER_TOKEN")
@@ -54,6 +56,46 @@ def find_hub(environ: Mapping[str, str] = os.environ) -> Hub:
     )
 
 
-def _read_env(path: Path) -> dict[str, str]:
-    words = shlex.split(path.read_text(encoding="utf-8"), comments=True)
+def home_of(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the hub's data."""
+    return Path(environ.get("HEADWATER_HOME") or ".headwater")
+
+
+def find_database_url(environ: Mapping[str, str] = os.environ) -> str:
+    """The database that the environment names, else the one of the hub that runs in this folder."""
+    named = environ.get("HEADWATER_DATABASE_URL")
+    if named:
+        return named
+    servers = home_of(environ) / SERVERS
+    if servers.is_file():
+        url = read_env(servers).get("HEADWATER_DATABASE_URL")
+        if url:
+            return url
+    raise click.ClickException(
+        f"no hub runs in {home_of(environ)} and HEADWATER_DATABASE_URL is not set: start one with "
+        "`headwater up`, name its folder with HEADWATER_HOME, or set HEADWATER_DATABASE_URL to "
+        "postgresql://user@host:port/database"
+    )
+
+
+def write_env(path: Path, values: Mapping[str, str]) -> None:
+    """Write variables in shell syntax, for their owner only, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    part.replace(path)
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """The variables of a file in shell syntax.
+
+    Raises:
+        ClickException: it is no shell syntax.
+    """
+    try:
+        words = shlex.split(path.read_text(encoding="utf-8"), comments=True)
+    except ValueError as exc:
+        raise click.ClickException(f"{path} is no shell syntax: {exc}") from exc
     return dict(word.split("=", 1) for word in words if "=" in word)

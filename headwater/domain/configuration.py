@@ -6,6 +6,7 @@ processor checks `version` inside its transaction, so that a write is judged by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +14,9 @@ from types import MappingProxyType
 
 from headwater.domain.ids import NodeId, SourceId, WorkspaceId
 from headwater.domain.json import JsonObject
+
+SLUG = re.compile(r"[a-z0-9-]{1,63}")
+"""The short name of a workspace (contacthub 111)."""
 
 DEFAULT_EVENT_BYTES = 65_535
 """Largest event body unless the payload-size policy lowers it (contacthub 2.8)."""

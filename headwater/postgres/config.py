@@ -349,6 +349,56 @@ async def delete_source(conn: Connection, workspace_id: WorkspaceId, source_id: 
     await conn.execute(SQL["delete_source"], workspace_id, source_id)
 
 
+async def create_user(
+    conn: Connection,
+    workspace_id: WorkspaceId | None,
+    user: User,
+    *,
+    username: str,
+    surname: str | None,
+    email: str | None,
+    now: datetime,
+) -> int:
+    """A new user, of the platform if `workspace_id` is None; the id (that of `user` is not looked at).
+
+    Raises:
+        Refused: 409, the username is taken.
+    """
+    if workspace_id is not None:
+        await conn.execute(SQL["raise_version"], workspace_id)
+    nodes = [{"id": str(node), "permission": right.value} for node, right in user.nodes.items()]
+    user_id: int | None = await conn.fetchval(
+        SQL["insert_user"],
+        workspace_id,
+        username,
+        user.name,
+        surname,
+        email,
+        sorted(role.value for role in user.roles),
+        orjson.dumps(nodes).decode(),
+        user.token_hash,
+        now,
+    )
+    if user_id is None:
+        raise Refused(refusals.conflict(f"the username {username!r} is taken"))
+    return user_id
+
+
+async def revoke_user_token(conn: Connection, user_id: int, now: datetime) -> None:
+    """The user's token is dead within a second.
+
+    Raises:
+        Refused: 404, no such user.
+    """
+    row = await conn.fetchrow(SQL["revoke_user_token"], user_id, now)
+    if row is None:
+        raise Refused(refusals.entity_not_found("user", str(user_id)))
+    if row["workspace_id"] is None:
+        await conn.execute(SQL["raise_platform_version"])
+    else:
+        await conn.execute(SQL["raise_version"], row["workspace_id"])
+
+
 async def ensure_operator(conn: Connection, token: str, now: datetime) -> None:
     """Make this the platform operator's token, if it is not yet."""
     changed = await conn.fetchval(SQL["write_operator"], hash_token(token), now)

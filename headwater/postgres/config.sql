@@ -138,3 +138,16 @@ RETURNING id;
 -- name: read_user
 -- $1 id
 SELECT id, name, surname, email, roles, workspace_id FROM users WHERE id = $1;
+
+-- name: insert_user
+-- $1 workspace, or null for the platform, $2 username, $3 name, $4 surname, $5 email, $6 roles,
+-- $7 nodes as JSON, $8 token hash, $9 now
+INSERT INTO users (workspace_id, username, name, surname, email, roles, nodes, token_hash, created_at,
+    updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, $9, $9)
+ON CONFLICT (username) DO NOTHING
+RETURNING id;
+
+-- name: revoke_user_token
+-- Returns a row if there is such a user. $1 id, $2 now
+UPDATE users SET token_hash = NULL, updated_at = $2 WHERE id = $1 RETURNING workspace_id, id;

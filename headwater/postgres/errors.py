@@ -17,6 +17,8 @@ OUTAGE = (
     asyncpg.InvalidCachedStatementError,
     asyncpg.ReadOnlySQLTransactionError,  # a failover left us on the old primary
     asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # the login or its password is wrong
+    asyncpg.InvalidCatalogNameError,  # no such database
     asyncpg.IdleInTransactionSessionTimeoutError,  # we were paused; the transaction is gone
     OSError,
     TimeoutError,
@@ -36,6 +38,8 @@ def translated() -> Iterator[None]:
     """Turn connection trouble into `Unavailable`, lost races into `Contended`; all else passes."""
     try:
         yield
+    except asyncpg.UndefinedTableError as exc:
+        raise Unavailable(f"Postgres: {exc}; `headwater migrate` makes the tables") from exc
     except _CONTENDED as exc:
         raise Contended(f"Postgres: {exc}") from exc
     except asyncpg.UniqueViolationError as exc:
