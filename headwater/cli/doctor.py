@@ -5,20 +5,73 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import click
+import orjson
 
 from headwater.cli.hub import Hub, find_hub
+from headwater.domain.json import JsonObject
 
 LIMIT_SECONDS = 15
+"""How long a step may take: more than a customer write waits for its outcome."""
+
+_WEB = "is the hub running (`headwater up`), and HEADWATER_URL right?"
+_KAFKA = "is Kafka running? The web process's log says what it answers"
+_POSTGRES = "is Postgres running? The web process's log says what it answers"
+_PROCESSOR = (
+    "Kafka has it, but no processor applied it: is one running? Its log says what it waits for"
+)
+_TOKEN = "are HEADWATER_TOKEN and HEADWATER_WORKSPACE_ID those of this hub?"  # noqa: S105  # no password
+_NODE = "is HEADWATER_NODE_ID an entry node that the token may use?"
+
+_VALUES: dict[str, Any] = {
+    "base.contacts.email": "doctor@headwater.invalid",
+    "base.dob": "2000-01-01",
+    "base.locale": "en_GB",
+    "base.timezone": "Europe/London",
+    "base.pictureUrl": "https://headwater.invalid/",
+    "base.address.geo.lat": 0.0,
+    "base.address.geo.lon": 0.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """Calls the hub, a named step at a time."""
+
+    http: aiohttp.ClientSession
+
+    async def step(
+        self, what: str, hint: str, method: str, url: str, expected: int, body: object = None
+    ) -> Any:
+        """The JSON of the answer.
+
+        Raises:
+            ClickException: the step failed; says which, what came, and where to look.
+        """
+        started = time.monotonic()
+        try:
+            async with self.http.request(method, url, json=body) as answer:
+                raw = await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            reason = str(exc) or type(exc).__name__
+            raise _stuck(what, f"{method} {url}: {reason}", hint) from exc
+        if answer.status != expected:
+            said = f"{method} {url} answered {answer.status}, expected {expected}: {_message(raw)}"
+            raise _stuck(what, said, _TOKEN if answer.status in {401, 403} else hint)
+        click.echo(f"  ok  {what} ({(time.monotonic() - started) * 1000:.0f} ms)")
+        return orjson.loads(raw) if raw else {}
 
 
 @click.command()
 def doctor() -> None:
     """Post a probe customer and event, follow them to the feed, say where they got stuck.
 
-    The probe customer is deleted again. HEADWATER_URL and the rest name the hub, else `demo.env`.
+    The probe customer is deleted again. HEADWATER_URL, HEADWATER_WORKSPACE_ID, HEADWATER_NODE_ID and
+    HEADWATER_TOKEN name the hub, else `demo.env` in HEADWATER_HOME or .headwater.
     """
     hub = find_hub()
     if hub.node_id is None:
@@ -31,62 +84,70 @@ async def _examine(hub: Hub, node_id: str) -> None:
     root = hub.base.removesuffix("/hub/v1")
     limit = aiohttp.ClientTimeout(total=LIMIT_SECONDS)
     async with aiohttp.ClientSession(headers=hub.headers, timeout=limit) as http:
-        await _step(http, "the hub answers", "GET", f"{root}/health/live", 200)
-        await _step(http, "Kafka takes writes", "GET", f"{root}/health/ready", 200)
-        await _step(http, "Postgres answers", "GET", f"{root}/health", 200)
-        last = await _step(http, "the feed can be read", "GET", hub.url("updates/last-offset"), 200)
-        probe = {"nodeId": node_id, "externalId": f"headwater-doctor-{uuid.uuid4()}"}
-        customer = await _step(
-            http, "a customer is merged", "POST", hub.url("customers"), 201, probe
+        probe = _Probe(http)
+        await probe.step("the hub answers", _WEB, "GET", f"{root}/health/live", 200)
+        await probe.step("Kafka takes writes", _KAFKA, "GET", f"{root}/health/ready", 200)
+        await probe.step("Postgres answers", _POSTGRES, "GET", f"{root}/health", 200)
+        where = hub.url("updates/last-offset")
+        last = await probe.step("the feed can be read", _POSTGRES, "GET", where, 200)
+        where = hub.url(f"configuration/nodes/entries/{node_id}")
+        node = await probe.step("the node is there", _NODE, "GET", where, 200)
+        made = await probe.step(
+            "a customer is merged", _PROCESSOR, "POST", hub.url("customers"), 201, _customer(node)
         )
-        customer_id = customer["id"]
         event = {
             "type": "genericActiveEvent",
             "context": "OTHER",
             "properties": {"name": "headwater doctor"},
-            "customerId": customer_id,
+            "customerId": made["id"],
         }
-        accepted = await _step(http, "an event is accepted", "POST", hub.url("events"), 202, event)
-        await _follow(http, hub, last["lastOffset"], {customer_id, accepted["id"]})
-        await _step(http, "a delete works", "DELETE", hub.url(f"customers/{customer_id}"), 200)
+        customer = hub.url(f"customers/{made['id']}")
+        try:
+            accepted = await probe.step(
+                "an event is accepted", _KAFKA, "POST", hub.url("events"), 202, event
+            )
+            await _follow(probe, hub, last["lastOffset"], {made["id"], accepted["id"]})
+        except click.ClickException:
+            await http.delete(customer)
+            raise
+        await probe.step("a delete works", _PROCESSOR, "DELETE", customer, 200)
 
 
-async def _step(
-    http: aiohttp.ClientSession,
-    what: str,
-    method: str,
-    url: str,
-    expected: int,
-    body: object = None,
-) -> dict[str, str]:
-    started = time.monotonic()
-    try:
-        async with http.request(method, url, json=body) as answer:
-            text = await answer.text()
-            if answer.status != expected:
-                raise click.ClickException(
-                    f"{what}: {method} {url} answered {answer.status}, expected {expected}: {text[:300]}"
-                )
-            click.echo(f"  ok  {what} ({(time.monotonic() - started) * 1000:.0f} ms)")
-            found: dict[str, str] = await answer.json() if text else {}
-            return found
-    except (aiohttp.ClientError, TimeoutError) as exc:
-        raise click.ClickException(f"{what}: {method} {url} failed: {exc!r}") from exc
+def _customer(node: JsonObject) -> JsonObject:
+    """A customer with what the node asks for."""
+    probe: JsonObject = {"nodeId": node["id"], "externalId": f"headwater-doctor-{uuid.uuid4()}"}
+    for path in (*node["uniqueCustomer"]["properties"], *node["mandatoryProperties"]):
+        *parents, name = path.split(".")
+        inner = probe
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner.setdefault(name, _VALUES.get(path, "headwater doctor"))
+    return probe
 
 
-async def _follow(http: aiohttp.ClientSession, hub: Hub, offset: object, wanted: set[str]) -> None:
-    started = time.monotonic()
+async def _follow(probe: _Probe, hub: Hub, feed_offset: int, wanted: set[str]) -> None:
+    limit = time.monotonic() + LIMIT_SECONDS
     missing = set(wanted)
-    while missing and time.monotonic() - started < LIMIT_SECONDS:
-        async with http.get(
-            hub.url("updates"), params={"offset": str(offset), "wait": "5"}
-        ) as answer:
-            page = await answer.json()
-        offset = page["nextOffset"]
+    while missing and time.monotonic() < limit:
+        url = hub.url(f"updates?offset={feed_offset}&wait=3")
+        page = await probe.step("the feed goes on", _POSTGRES, "GET", url, 200)
+        feed_offset = page["nextOffset"]
         missing -= {update["entity"]["data"]["id"] for update in page["updates"]}
     if missing:
-        raise click.ClickException(
-            f"accepted, but not in the feed after {LIMIT_SECONDS} s: {', '.join(sorted(missing))}; "
-            "is a processor running?"
-        )
-    click.echo(f"  ok  both are in the feed ({(time.monotonic() - started) * 1000:.0f} ms)")
+        said = f"not in the feed after {LIMIT_SECONDS} s: {', '.join(sorted(missing))}"
+        raise _stuck("both are in the feed", said, _PROCESSOR)
+    click.echo("  ok  both are in the feed")
+
+
+def _message(raw: bytes) -> str:
+    """What an error of the hub says, else the beginning of the answer."""
+    try:
+        error = orjson.loads(raw)
+        faults = "".join(f"; {fault['path']}: {fault['message']}" for fault in error["errors"])
+        return f"{error['message']}{faults}"
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return raw[:300].decode(errors="replace")
+
+
+def _stuck(what: str, said: str, hint: str) -> click.ClickException:
+    return click.ClickException(f"stuck at: {what}\n  {said}\n  {hint}")

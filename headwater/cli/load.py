@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import csv
 import random
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+import re
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import click
@@ -20,9 +21,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from headwater.cli.hub import Hub, find_hub
 from headwater.domain.json import JsonObject
+from headwater.domain.moment import find_date
 
 T = TypeVar("T")
 
+COLUMNS = ("customer_id", "date", "quantity", "amount_usd")
+_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
 _BATCH = 500
 _IN_FLIGHT = 4
 _ATTEMPTS = 60
@@ -69,7 +73,10 @@ def cdnow(file: Path, node: str | None, limit: int | None) -> None:
     node_id = node or hub.node_id
     if node_id is None:
         raise click.UsageError("name the node: --node or HEADWATER_NODE_ID")
+    # all of it first: a broken line is found before anything is sent
     orders = list(islice(_read_orders(file), limit))
+    if not orders:
+        raise click.ClickException(f"{file} holds no orders: only its first line")
     try:
         totals = asyncio.run(_load(hub, node_id, orders))
     except ExceptionGroup as group:  # what several batches say at once is said by the first
@@ -81,20 +88,46 @@ def cdnow(file: Path, node: str | None, limit: int | None) -> None:
 
 
 def _read_orders(file: Path) -> Iterator[_Order]:
-    with file.open(encoding="utf-8", newline="") as lines:
-        for row in (reader := csv.DictReader(lines)):
-            try:
-                yield _Order(
-                    line=reader.line_num,
-                    customer=row["customer_id"],
-                    date=row["date"],
-                    quantity=int(row["quantity"]),
-                    amount=Decimal(row["amount_usd"]),
-                )
-            except (KeyError, TypeError, ValueError, ArithmeticError) as exc:
+    """The lines of a file, each with its number.
+
+    Raises:
+        ClickException: it is no such file, or a line is no order; names the line and what is wrong.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
                 raise click.ClickException(
-                    f"{file}:{reader.line_num}: {row} is no order ({exc!r})"
-                ) from exc
+                    f"{file} has no column {', '.join(missing)}: its first line is "
+                    f"{','.join(reader.fieldnames or ())[:200]!r}, expected {','.join(COLUMNS)}"
+                )
+            for row in reader:
+                yield _order(file, reader.line_num, row)
+    except UnicodeDecodeError as exc:
+        raise click.ClickException(f"{file} is no text in UTF-8: {exc}") from exc
+    except csv.Error as exc:
+        raise click.ClickException(f"{file}: {exc}") from exc
+    except OSError as exc:
+        raise click.ClickException(f"{file} can't be read: {exc.strerror}") from exc
+
+
+def _order(file: Path, line: int, row: Mapping[str | None, Any]) -> _Order:
+    faults = []
+    customer, day, quantity, amount = (row[name] or "" for name in COLUMNS)
+    if None in row or not customer:
+        faults.append(f"{len(COLUMNS)} columns expected, customer_id not empty")
+    if find_date(day) != day:
+        faults.append(f"date is {day!r}, expected YYYY-MM-DD")
+    if not quantity.isascii() or not quantity.isdigit() or len(quantity) > 9:
+        faults.append(f"quantity is {quantity!r}, expected a whole number")
+    if not _AMOUNT.fullmatch(amount):
+        faults.append(f"amount_usd is {amount!r}, expected an amount like 12.50")
+    if faults:
+        raise click.ClickException(f"{file}, line {line}: {'; '.join(faults)}; nothing is loaded")
+    return _Order(
+        line=line, customer=customer, date=day, quantity=int(quantity), amount=Decimal(amount)
+    )
 
 
 async def _load(hub: Hub, node_id: str, orders: Sequence[_Order]) -> _Totals:
@@ -106,6 +139,7 @@ async def _load(hub: Hub, node_id: str, orders: Sequence[_Order]) -> _Totals:
     )  # fmt: skip
     timeout = aiohttp.ClientTimeout(total=120, sock_connect=10)
     async with aiohttp.ClientSession(headers=hub.headers, timeout=timeout) as http:
+        await _check_node(http, hub.url(f"configuration/nodes/entries/{node_id}"))
         with Progress(*columns, console=Console(stderr=True)) as progress:
             customers_bar = progress.add_task("customers", total=len(customers))
             events_bar = progress.add_task("events", total=len(orders))
@@ -128,6 +162,18 @@ async def _load(hub: Hub, node_id: str, orders: Sequence[_Order]) -> _Totals:
             await _in_parallel(post_customers(chunk) for chunk in _chunks(customers))
             await _in_parallel(post_events(chunk) for chunk in _chunks(orders))
     return totals
+
+
+async def _check_node(http: aiohttp.ClientSession, url: str) -> None:
+    """Say at once what no repetition would mend: no hub there, a wrong token or node."""
+    try:
+        async with http.get(url) as answer:
+            raw = await answer.read()
+            status = answer.status
+    except (aiohttp.ClientError, TimeoutError) as exc:
+        raise click.ClickException(f"{url}: {exc}; is the hub running?") from exc
+    if status != 200 and status not in _RETRYABLE:
+        raise click.ClickException(f"{url}: {status} {raw.decode(errors='replace')[:300]}")
 
 
 def _customer(name: str, node_id: str) -> JsonObject:
@@ -195,7 +241,9 @@ async def _post_batch(
                 elif result["status"] in _RETRYABLE:
                     again.append(place)
                 else:
-                    raise click.ClickException(f"{result['status']} {result['error']['message']}")
+                    error = result["error"]
+                    faults = "".join(f"; {e['path']}: {e['message']}" for e in error["errors"])
+                    raise click.ClickException(f"{result['status']} {error['message']}{faults}")
             pending = again
         elif status not in _RETRYABLE:
             raise click.ClickException(f"{url}: {status} {raw.decode(errors='replace')}")

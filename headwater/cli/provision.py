@@ -35,7 +35,7 @@ from headwater.postgres.config import (
     write_node,
     write_source,
 )
-from headwater.postgres.pool import Connection, open_pool
+from headwater.postgres.pool import Connection, Pool, open_pool
 from headwater.settings import PostgresSettings
 from headwater.validation.paths import fault_of_path
 
@@ -116,8 +116,8 @@ async def make_node(
     """A new entry node."""
     _check_name(name)
     node_id = NodeId(uuid.uuid4())
-    async with _transaction(database_url) as conn:
-        config = await _load_workspace(conn, workspace_id)
+    async with _opened(database_url) as pool:
+        config = await _load_workspace(pool, workspace_id)
         for path in unique:
             _check_path(path, config, must_be_scalar=True)
         for path in mandatory:
@@ -130,7 +130,8 @@ async def make_node(
             ),
             mandatory=tuple(dict.fromkeys(mandatory)),
         )
-        await write_node(conn, workspace_id, node, clock.now())
+        async with pool.transaction() as conn:
+            await write_node(conn, workspace_id, node, clock.now())
     return node_id
 
 
@@ -145,11 +146,11 @@ async def make_source(
     _check_name(name)
     source_id, token = SourceId(uuid.uuid4()), new_token()
     provider = "JavaScript" if untrusted else "API"
-    async with _transaction(database_url) as conn:
-        config = await _load_workspace(conn, workspace_id)
-        _check_nodes(nodes, config)
+    async with _opened(database_url) as pool:
+        _check_nodes(nodes, await _load_workspace(pool, workspace_id))
         row = _source(source_id, name, provider, nodes, token)
-        await write_source(conn, workspace_id, row, clock.now())
+        async with pool.transaction() as conn:
+            await write_source(conn, workspace_id, row, clock.now())
     return source_id, token
 
 
@@ -175,18 +176,19 @@ async def make_user(
         raise Unfit("a CLAB_OPERATOR may do everything: expected no other role and no nodes")
     token = new_token()
     user = User(id=0, name=name, roles=roles, nodes=nodes, token_hash=hash_token(token))
-    async with _transaction(database_url) as conn:
+    async with _opened(database_url) as pool:
         if workspace_id is not None:
-            _check_nodes(list(nodes), await _load_workspace(conn, workspace_id))
-        user_id = await create_user(
-            conn,
-            workspace_id,
-            user,
-            username=username or name,
-            surname=surname,
-            email=email,
-            now=clock.now(),
-        )
+            _check_nodes(list(nodes), await _load_workspace(pool, workspace_id))
+        async with pool.transaction() as conn:
+            user_id = await create_user(
+                conn,
+                workspace_id,
+                user,
+                username=username or name,
+                surname=surname,
+                email=email,
+                now=clock.now(),
+            )
     return user_id, token
 
 
@@ -197,17 +199,23 @@ async def revoke_user(database_url: str, user_id: int) -> None:
 
 
 @asynccontextmanager
-async def _transaction(database_url: str) -> AsyncIterator[Connection]:
+async def _opened(database_url: str) -> AsyncIterator[Pool]:
     pool = await open_pool(PostgresSettings(database_url=database_url), max_size=1)
     try:
-        async with pool.transaction() as conn:
-            yield conn
+        yield pool
     finally:
         await pool.close()
 
 
-async def _load_workspace(conn: Connection, workspace_id: WorkspaceId) -> WorkspaceConfig:
-    config = await read_workspace_config(conn, workspace_id)
+@asynccontextmanager
+async def _transaction(database_url: str) -> AsyncIterator[Connection]:
+    async with _opened(database_url) as pool, pool.transaction() as conn:
+        yield conn
+
+
+async def _load_workspace(pool: Pool, workspace_id: WorkspaceId) -> WorkspaceConfig:
+    async with pool.connection() as conn:
+        config = await read_workspace_config(conn, workspace_id)
     if config is None:
         raise Unfit(f"there is no workspace {workspace_id}")
     return config

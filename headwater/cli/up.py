@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
 import shutil
@@ -15,20 +14,26 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from headwater.cli.provision import make_demo
+from headwater.cli.hub import SERVERS, read_env, write_env
+from headwater.cli.provision import is_token_known, make_demo
 from headwater.embedded.child import spawn, stop
 from headwater.embedded.home import held
 from headwater.embedded.kafka import EmbeddedKafka
-from headwater.embedded.ports import is_free, kept_ports
+from headwater.embedded.ports import LOOPBACK, is_free, kept_ports, read_ports
 from headwater.embedded.postgres import EmbeddedPostgres
 from headwater.errors import HubError
 from headwater.postgres.config import new_token
 from headwater.postgres.migrate import migrate
 
+DATABASE = "HEADWATER_DATABASE_URL"
+KAFKA = "HEADWATER_KAFKA_BOOTSTRAP"
+DEMO = ("HEADWATER_WORKSPACE_ID", "HEADWATER_NODE_ID", "HEADWATER_TOKEN")
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LEAST_DISK = 1_000_000_000
 SERVE_SECONDS = 30
 RESTART_SECONDS = (0.2, 1.0, 3.0, 10.0)
@@ -74,10 +79,9 @@ class Supervised:
             self._failures = 0
         pause = RESTART_SECONDS[min(self._failures, len(RESTART_SECONDS) - 1)]
         self._failures += 1
-        click.echo(
+        _say(
             f"{self.name} ended with status {status}; starting it again in {pause} s "
-            f"(its log: {self._log})",
-            err=True,
+            f"(its log: {self._log})"
         )
         self.process = None
         self._next_start = time.monotonic() + pause
@@ -104,24 +108,14 @@ def up(port: int, workers: int, processors: int, home: Path) -> None:
     embedded ones. Ctrl-C stops everything in order.
     """
     home = home.resolve()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise click.ClickException(f"{home} can't be made: {exc.strerror}") from exc
-    free = shutil.disk_usage(home).free
-    if free < LEAST_DISK:
-        raise click.ClickException(f"{home} has {free // 10**6} MB free, expected 1000 MB or more")
+    _check_home(home)
     # Ctrl-C, a closed terminal and a supervisor's SIGTERM all end in the same order
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, _interrupt)
     try:
         with held(home) as lock:
             # not before: what is left of an earlier hub may still hold the port
-            if not is_free(port):
-                raise click.ClickException(
-                    f"port {port} is taken: stop what listens there or name another "
-                    "(make run PORT=9090)"
-                )
+            _check_port(port)
             _run(port, workers, processors, home, lock)
     except HubError as exc:
         raise click.ClickException(str(exc)) from exc
@@ -130,13 +124,52 @@ def up(port: int, workers: int, processors: int, home: Path) -> None:
 
 
 def _interrupt(_: int, __: object) -> None:
+    # once: a second Ctrl-C must not break the orderly end off
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _check_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / f"probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as exc:
+        raise click.ClickException(
+            f"{home} can't be used: {exc.strerror}; name another folder (HEADWATER_HOME=...)"
+        ) from exc
+    free = shutil.disk_usage(home).free
+    if free < LEAST_DISK:
+        raise click.ClickException(
+            f"{home} has {free // 10**6} MB free, expected 1000 MB or more; make room or name "
+            "another folder (HEADWATER_HOME=...)"
+        )
+
+
+def _check_port(port: int) -> None:
+    host = os.environ.get("HEADWATER_HTTP_HOST") or LOOPBACK
+    try:
+        is_taken = not is_free(port, host)
+    except OSError as exc:
+        raise click.ClickException(f"port {port} of {host} can't be used: {exc.strerror}") from exc
+    if is_taken:
+        raise click.ClickException(
+            f"port {port} is taken: stop what listens there or name another (make run PORT=9090)"
+        )
+
+
+def _say(text: str) -> None:
+    # the terminal may be closed, or the pipe: no reason not to go on, or not to end in order
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _run(port: int, workers: int, processors: int, home: Path, lock: int) -> None:
     ports = _ports(home)
-    database_url = os.environ.get("HEADWATER_DATABASE_URL")
-    bootstrap = os.environ.get("HEADWATER_KAFKA_BOOTSTRAP")
+    database_url = os.environ.get(DATABASE)
+    bootstrap = os.environ.get(KAFKA)
     keep = (lock,)
     postgres = kafka = None
     if not database_url:
@@ -144,8 +177,10 @@ def _run(port: int, workers: int, processors: int, home: Path, lock: int) -> Non
     if not bootstrap:
         kafka = EmbeddedKafka(home / "kafka", ports["kafka"], ports["controller"], keep=keep)
     services: list[Supervised] = []
+    servers = home / SERVERS
+    servers.unlink(missing_ok=True)
     try:
-        click.echo("Starting Postgres and Kafka ...")
+        _say("Starting Postgres and Kafka ...")
         # in this thread: a child is told to end when the thread that started it does
         if kafka is not None:
             kafka.launch()
@@ -161,8 +196,8 @@ def _run(port: int, workers: int, processors: int, home: Path, lock: int) -> Non
         known = _demo(home, port, database_url)
         environ = {
             **os.environ,
-            "HEADWATER_DATABASE_URL": database_url,
-            "HEADWATER_KAFKA_BOOTSTRAP": bootstrap,
+            DATABASE: database_url,
+            KAFKA: bootstrap,
             "HEADWATER_HTTP_PORT": str(port),
             "HEADWATER_OPERATOR_TOKEN": known["HEADWATER_ADMIN_TOKEN"],
             "PYTHONUNBUFFERED": "1",
@@ -175,8 +210,10 @@ def _run(port: int, workers: int, processors: int, home: Path, lock: int) -> Non
             log = home / f"web-{number}.log"
             services.append(Supervised(f"web {number}", "deploy.single", log, environ, keep))
         _wait_until_serving(port, services, home)
+        write_env(servers, {name: environ[name] for name in (DATABASE, KAFKA)})
         _write_demo(home, known)
-        _greet(home, known)
+        with suppress(OSError):
+            _greet(home, known)
         while True:
             for service in services:
                 service.look_after()
@@ -184,31 +221,29 @@ def _run(port: int, workers: int, processors: int, home: Path, lock: int) -> Non
             _check_server("Kafka", kafka)
             time.sleep(0.3)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
-        click.echo("Stopping ...")
+        _say("Stopping ...")
+        servers.unlink(missing_ok=True)
         with ThreadPoolExecutor() as threads:
             list(threads.map(lambda service: service.stop(4.0), services))
-        if kafka is not None:
-            kafka.stop(4.0)
-        if postgres is not None:
-            postgres.stop(2.0)
-        click.echo("Stopped. The data stay in " + str(home))
+            list(threads.map(lambda server: server.stop(4.0), filter(None, (kafka, postgres))))
+        _say(f"Stopped. The data stay in {home}")
 
 
 def _check_server(name: str, server: EmbeddedPostgres | EmbeddedKafka | None) -> None:
     if server is not None and server.process is not None and server.process.poll() is not None:
-        click.echo(f"{name} ended; starting it again", err=True)
+        _say(f"{name} ended; starting it again")
         server.start()
 
 
 def _ports(home: Path) -> dict[str, int]:
     file = home / "ports.json"
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    before = read_ports(file)
     ports = kept_ports(file, ("postgres", "kafka", "controller"))
     for name, port in ports.items():
         if before.get(name, port) != port:
-            click.echo(f"Port {before[name]} of {name} is taken now, using {port}", err=True)
+            _say(f"Port {before[name]} of {name} is taken now, using {port}")
     return ports
 
 
@@ -220,49 +255,70 @@ def _demo(home: Path, port: int, database_url: str) -> dict[str, str]:
     file, aside = home / "demo.env", home / "demo.env.before"
     if file.exists():
         file.replace(aside)
-    url = f"http://127.0.0.1:{port}"
-    if aside.exists():
-        words = shlex.split(aside.read_text(encoding="utf-8"))
-        known = {**dict(word.split("=", 1) for word in words), "HEADWATER_URL": url}
+    before = read_env(aside) if aside.exists() else {}
+    token = before.get("HEADWATER_TOKEN")
+    # another database than at the earlier start doesn't know the tokens of that one
+    if token and all(before.get(name) for name in DEMO) and _is_known(database_url, token):
+        known = {name: before[name] for name in DEMO}
     else:
         demo = asyncio.run(make_demo(database_url))
         known = {
-            "HEADWATER_URL": url,
             "HEADWATER_WORKSPACE_ID": str(demo.workspace_id),
             "HEADWATER_NODE_ID": str(demo.node_id),
             "HEADWATER_TOKEN": demo.token,
-            "HEADWATER_ADMIN_TOKEN": new_token(),
         }
-    named = os.environ.get("HEADWATER_OPERATOR_TOKEN")
-    return {**known, "HEADWATER_ADMIN_TOKEN": named} if named else known
+    operator = os.environ.get("HEADWATER_OPERATOR_TOKEN") or before.get("HEADWATER_ADMIN_TOKEN")
+    return {
+        "HEADWATER_URL": f"http://{_host()}:{port}",
+        **known,
+        "HEADWATER_ADMIN_TOKEN": operator or new_token(),
+    }
+
+
+def _is_known(database_url: str, token: str) -> bool:
+    return asyncio.run(is_token_known(database_url, token))
+
+
+def _host() -> str:
+    """Where this machine reaches the services: they may listen everywhere, or on one address."""
+    host = os.environ.get("HEADWATER_HTTP_HOST") or LOOPBACK
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
+        return LOOPBACK
+    return f"[{host}]" if ":" in host else host
 
 
 def _write_demo(home: Path, known: Mapping[str, str]) -> None:
-    part = home / "demo.env.part"
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in known.items())
-    part.replace(home / "demo.env")
+    write_env(home / "demo.env", known)
     (home / "demo.env.before").unlink(missing_ok=True)
 
 
 def _wait_until_serving(port: int, services: list[Supervised], home: Path) -> None:
     limit = time.monotonic() + SERVE_SECONDS
+    last = "nothing answers"
     while time.monotonic() < limit:
         for service in services:
             service.look_after()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://{_host()}:{port}/health", timeout=2) as answer:
                 if answer.status == 200:
                     return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    raise HubError(f"the hub does not serve after {SERVE_SECONDS} s; see the logs in {home}")
+        except urllib.error.HTTPError as exc:
+            last = exc.read(2_000).decode(errors="replace")
+        except (urllib.error.URLError, OSError) as exc:
+            last = str(exc)
+        time.sleep(0.05)
+    raise HubError(
+        f"the hub does not serve after {SERVE_SECONDS} s ({last}); see the logs in {home}"
+    )
 
 
 def _greet(home: Path, known: Mapping[str, str]) -> None:
     base = "$HEADWATER_URL/hub/v1/workspaces/$HEADWATER_WORKSPACE_ID"
     auth = '-H "Authorization: Bearer $HEADWATER_TOKEN"'
+    file = shlex.quote(str(home / "demo.env"))
+    headwater = _shown(Path(sys.executable).parent / "headwater")
+    example = Path(__file__).parents[2] / "examples" / "cdnow_orders.csv"
+    load = f"\nLoad the real data:  {headwater} load cdnow {_shown(example)}"
     click.echo(
         f"""
 Headwater serves at {known["HEADWATER_URL"]}
@@ -274,7 +330,7 @@ Headwater serves at {known["HEADWATER_URL"]}
 
 They stand in {home / "demo.env"} too. In another terminal:
 
-  . {home / "demo.env"}
+  set -a; . {file}; set +a
 
   curl -s {auth} -H 'Content-Type: application/json' "{base}/customers" -d '{{"nodeId":"'$HEADWATER_NODE_ID'","externalId":"ann-1","base":{{"firstName":"Ann"}}}}'
 
@@ -282,8 +338,14 @@ They stand in {home / "demo.env"} too. In another terminal:
 
   curl -s {auth} "{base}/updates?wait=10"
 
-Follow the feed:     .venv/bin/headwater tail
-Load the real data:  .venv/bin/headwater load cdnow examples/cdnow_orders.csv
+Follow the feed:     {headwater} tail{load if example.is_file() else ""}
+Is it well:          {headwater} doctor
 Stop:                Ctrl-C
 """
     )
+
+
+def _shown(path: Path) -> str:
+    """The shortest way to a file from here, as it is typed."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
