@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,9 +13,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from headwater.embedded.child import can_mask
 from headwater.embedded.ports import LOOPBACK, kept_ports
 from tests.hub import wait_for
 from tests.servers import temporary_folder
@@ -77,6 +81,23 @@ def wait_for_the_end(processes: list[psutil.Process]) -> None:
     wait_for(lambda: not any(p.is_running() for p in processes), 10, f"{processes} to end")
 
 
+def wait_for_children(process: subprocess.Popen[str], count: int) -> list[psutil.Process]:
+    """All of them, once there are so many."""
+    wait_for(lambda: len(all_of(process)) >= count, 30, f"{count} children")
+    return all_of(process)
+
+
+def documents_of(text: str) -> list[Any]:
+    """The JSON documents that stand one behind the other."""
+    documents = []
+    decoder = json.JSONDecoder()
+    while text := text.strip():
+        document, end = decoder.raw_decode(text)
+        documents.append(document)
+        text = text[end:]
+    return documents
+
+
 def demo_of(home: Path) -> dict[str, str]:
     words = shlex.split((home / "demo.env").read_text())
     return dict(word.split("=", 1) for word in words)
@@ -113,6 +134,101 @@ def test_a_hub_starts_heals_stops_and_finds_everything_again() -> None:
             everything = all_of(up)
             up.kill()
             wait_for_the_end(everything)
+
+
+def test_what_it_prints_can_be_pasted() -> None:
+    with temporary_folder() as folder:
+        # the way there is closed to others, and has letters that a shell and Java stumble over
+        closed = folder / "né & 'Öl'"
+        closed.mkdir(mode=0o700 if can_mask() else 0o711)
+        home = closed / "home"
+        with running_up(home) as up:
+            printed = (closed / "up.txt").read_text()
+            lines = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
+            script = "\n".join(line for line in lines if line.startswith(("set -a", "curl")))
+            assert script.count("curl") == 3
+            assert shutil.which("curl"), "the lines are for curl"
+            done = subprocess.run(
+                ["sh", "-euc", script], capture_output=True, text=True, timeout=60, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            customer, event, page = documents_of(done.stdout)
+            assert customer["externalId"] == "ann-1"
+            assert set(event) == {"id"}
+            assert page["nextOffset"] >= 1
+
+            # operators need no database URL where the hub runs
+            servers = home / "servers.env"
+            assert servers.stat().st_mode & 0o777 == 0o600
+            made = headwater(home, "workspace", "create", "Shop", "--slug", "shop")
+            assert made.returncode == 0, made.stderr
+            node = headwater(home, "node", "create", "web", "--workspace", made.stdout.strip())
+            assert node.returncode == 0, node.stderr
+
+            # closed terminal
+            everything = all_of(up)
+            up.send_signal(signal.SIGHUP)
+            assert up.wait(15) == 0
+            wait_for_the_end(everything)
+            assert not servers.exists()
+
+
+def test_ctrl_c_at_any_moment_ends_in_order() -> None:
+    with temporary_folder() as folder:
+        home = folder / "home"
+        output = folder / "up.txt"
+        for number in range(4):
+            with output.open("w") as file:
+                up = subprocess.Popen(
+                    [*HEADWATER, "up"],
+                    env=environ_of(home),
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            wait_for(lambda: "Starting Postgres" in output.read_text(), 30, "the start")
+            everything = wait_for_children(up, number)
+            up.send_signal(signal.SIGINT)
+            up.send_signal(signal.SIGINT)
+            assert up.wait(15) == 0, output.read_text()
+            assert "Stopped." in output.read_text()
+            wait_for_the_end(everything)
+        with running_up(home) as up:
+            assert_well(home)
+            up.send_signal(signal.SIGINT)
+            up.send_signal(signal.SIGINT)
+            assert up.wait(15) == 0
+
+
+def test_a_folder_that_can_not_be_used_is_named() -> None:
+    with temporary_folder() as folder:
+        file = folder / "file"
+        file.write_text("")
+        for home in (file, file / "home", Path("/proc/home")):
+            done = subprocess.run(
+                [*HEADWATER, "up", "--home", str(home)],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"Error: {home} can't be used: "), done.stderr
+
+
+def test_a_wrong_database_is_named() -> None:
+    with temporary_folder() as folder:
+        environ = {**environ_of(folder / "home"), "HEADWATER_KAFKA_BOOTSTRAP": "127.0.0.1:9"}
+        done = subprocess.run(
+            [*HEADWATER, "up"],
+            env={**environ, "HEADWATER_DATABASE_URL": "postgresql://a@127.0.0.1:9/b"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert "Error: Postgres: " in done.stderr
 
 
 def test_a_taken_port_is_named() -> None:
