@@ -12,6 +12,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Container, Iterator, MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -58,6 +59,7 @@ def set_up(settings: LogSettings, *, service: str) -> None:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     # the same for each refused connection of a pool, with a trace
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
+    sys.excepthook = _log_uncaught
 
 
 def describe(exc: BaseException) -> str:
@@ -73,6 +75,16 @@ def loggable_path(path: str, words: Container[str]) -> str:
     """A URL's path with `*` for each part that is neither a word of the routes nor a UUID."""
     parts = path.split("/")
     return "/".join(part if part in words or find_uuid(part) is not None else "*" for part in parts)
+
+
+def _log_uncaught(
+    kind: type[BaseException], exc: BaseException, trace: TracebackType | None
+) -> None:
+    """Python itself would print the text of the exception."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, exc, trace)
+    else:
+        structlog.get_logger().error("the process ends by a fault of ours", exc_info=exc)
 
 
 def _format_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -100,7 +100,7 @@ class Document:
         schema = {"$ref": f"{FILE.as_uri()}#{pointer}"}
         errors = Draft202012Validator(schema, registry=self._registry).iter_errors(value)
         faults = [f"{error.json_path}: {error.message[:300]}" for error in errors]
-        assert faults == [], pointer
+        assert faults == [], f"{pointer}: {faults}"
 
 
 def _read(text: str, schema: Mapping[str, Any]) -> str | int:

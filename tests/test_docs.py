@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import uuid
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -48,6 +49,33 @@ def test_every_part_of_the_api_document_is_used() -> None:
         if kind != "securitySchemes" and f'"#/components/{kind}/{name}"' not in text
     ]
     assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "complaint"),
+    [
+        (200, {"X-Tracing-ID": None}, b'{"lastOffset":1}', "no X-Tracing-ID"),
+        (200, {"X-Tracing-ID": ""}, b'{"lastOffset":1}', "non-empty"),
+        (200, {"Content-Type": "text/plain"}, b'{"lastOffset":1}', "is text/plain"),
+        (200, {}, b'{"lastOffset":-1}', "less than the minimum"),
+        (200, {}, b'{"lastOffset":1,"more":1}', "'more' was unexpected"),
+        (404, {}, b'{"message":"x","logref":"y","data":null}', "'errors' is a required property"),
+        (409, {}, b"", "answered 409"),
+    ],
+)
+def test_only_a_documented_answer_passes(
+    status: int, headers: dict[str, str | None], body: bytes, complaint: str
+) -> None:
+    url = f"/hub/v1/workspaces/{uuid.uuid4()}/updates/last-offset"
+    good = {
+        "Content-Type": "application/json; charset=utf-8",
+        "X-Tracing-ID": "x",
+        "Access-Control-Allow-Origin": "*",
+    }
+    DOCUMENT.check("GET", url, 200, good, b'{"lastOffset":1}')
+    given = {name: value for name, value in {**good, **headers}.items() if value is not None}
+    with pytest.raises(AssertionError, match=complaint):
+        DOCUMENT.check("GET", url, status, given, body)
 
 
 def test_every_event_type_and_context_is_in_the_api_document() -> None:
