@@ -11,8 +11,9 @@ help: ## Show what can be done
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headwater needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another with: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up the environment in $(VENV) (about 150 MB to fetch, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -21,7 +22,7 @@ setup: $(VENV)/.installed ## Set up the environment and fetch the servers (once)
 	@$(BIN)/headwater fetch
 
 .PHONY: run
-run: setup ## Run a whole hub on this machine (PORT=8080, HEADWATER_HOME=./.headwater)
+run: setup ## Run a whole hub on this machine (PORT=9090, HEADWATER_HOME=/some/folder move it)
 	@exec $(BIN)/headwater up $(if $(PORT),--port $(PORT))
 
 .PHONY: test
@@ -52,7 +53,7 @@ chaos: setup ## Break a hub in every way and balance its books (SEED, FAULTS, EV
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
 .PHONY: migrate
-migrate: $(VENV)/.installed ## Bring the database of HEADWATER_DATABASE_URL to the present schema
+migrate: $(VENV)/.installed ## Bring the database to the present schema (HEADWATER_DATABASE_URL, or the running hub's)
 	$(BIN)/headwater migrate
 
 .PHONY: lock
