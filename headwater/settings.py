@@ -62,11 +62,15 @@ class KafkaSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """`public_url` is the base of the links in answers; without it the request's host is used."""
+    """`public_url` is the base of the links in answers; without it the request's host is used.
+
+    `unready_seconds` is how long `/health/ready` says 503 before an ending process stops accepting.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str | None = None
+    unready_seconds: float = 0.5
     drain_seconds: float = 8.0
 
     @classmethod
@@ -75,6 +79,7 @@ class HttpSettings:
             host=environ.get("HEADWATER_HTTP_HOST", "127.0.0.1"),
             port=_port(environ, "HEADWATER_HTTP_PORT", 8080),
             public_url=environ.get("HEADWATER_HTTP_PUBLIC_URL") or None,
+            unready_seconds=_number(environ, "HEADWATER_HTTP_UNREADY_SECONDS", 0.5),
             drain_seconds=_number(environ, "HEADWATER_HTTP_DRAIN_SECONDS", 8.0),
         )
 

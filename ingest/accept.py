@@ -56,6 +56,10 @@ FATAL = (
 SWEEP_SECONDS = 0.1
 RETRY_SECONDS = 0.25
 
+ASK_SECONDS = 2.0
+ANSWER_KEPT_SECONDS = 1.0
+"""How long Kafka may think before it is taken for away, and how old an answer may be."""
+
 
 class Acceptor:
     """The producer of a process, made again when it can't go on, and what waits for it."""
@@ -73,9 +77,18 @@ class Acceptor:
         self._background: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._clock = asyncio.get_running_loop().time
+        self._has_started = False
+        self._asking: asyncio.Task[bool] | None = None
+        self._answered_at = float("-inf")
+        self._is_up = False
+
+    @property
+    def has_started(self) -> bool:
+        """Whether writes are accepted."""
+        return self._has_started
 
     async def start(self) -> None:
-        """Connect.
+        """Connect; before that nothing is accepted.
 
         Raises:
             Unavailable: Kafka is away.
@@ -86,6 +99,30 @@ class Acceptor:
             lambda: sum(len(lane.queue) + len(lane.flying) for lane in self._lanes.values())
         )
         self._sweeper = asyncio.create_task(self._sweep())
+        self._has_started = True
+
+    async def is_up(self) -> bool:
+        """Whether Kafka answers, asked over the producer's connection and at most once a second."""
+        if self._clock() - self._answered_at < ANSWER_KEPT_SECONDS:
+            return self._is_up
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> bool:
+        producer = self._producer
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                self._is_up = (
+                    self._has_started
+                    and producer is not None
+                    and await producer.client.force_metadata_update()
+                )
+        except (TimeoutError, KafkaError):
+            self._is_up = False
+        self._answered_at = self._clock()
+        self._asking = None
+        return self._is_up
 
     async def close(self) -> None:
         """Send what waits (within its deadlines), then close."""
@@ -118,6 +155,7 @@ class Acceptor:
     async def _accept_record(self, topic: str, key: bytes, record: Record) -> None:
         ticket = Ticket(1)
         parcel = Parcel((record,), ticket, self._clock() + self._produce_seconds)
+        self._check_started()
         self._reserve(parcel.size)
         self._enqueue(topic, partition_for(key, self._partitions[topic]), parcel)
         await ticket.done
@@ -125,6 +163,7 @@ class Acceptor:
 
     async def accept_many(self, commands: Sequence[tuple[Command, bytes]], topic: str) -> None:
         """As `accept`, for (command, key) pairs that belong together."""
+        self._check_started()
         count = self._partitions[topic]
         shares: dict[int, list[Record]] = defaultdict(list)
         for command, key in commands:
@@ -141,6 +180,10 @@ class Acceptor:
             metrics.acknowledged(
                 topic, len(commands), self._clock() + self._produce_seconds - deadline
             )
+
+    def _check_started(self) -> None:
+        if not self._has_started:
+            raise Unavailable("the front door still waits for Kafka")
 
     def _reserve(self, size_bytes: int) -> None:
         if self._waiting_bytes and self._waiting_bytes + size_bytes > self._limit_bytes:

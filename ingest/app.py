@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -23,25 +23,21 @@ from ingest.write import DOOR, Door
 log = structlog.get_logger()
 
 
+RETRY_SECONDS = 1.0
+
+
 @asynccontextmanager
 async def open_parts(
     settings: Settings, _: SharedParts
 ) -> AsyncIterator[Mapping[web.AppKey[Any], Any]]:
-    """The front door's state by key. Waits for Kafka: without it there is nothing to do."""
+    """The front door's state by key.
+
+    It doesn't wait for Kafka: until that is there the process is alive, not ready, and refuses writes.
+    """
     acceptor = Acceptor(settings.kafka, settings.ingest)
     results = Results(settings.kafka, settings.ingest.instance)
     stop = asyncio.Event()
-    while True:
-        try:
-            await ensure_topics(settings.kafka)
-            await acceptor.start()
-            await results.start()
-        except Unavailable as exc:
-            log.warning("kafka is away, waiting for it", error=str(exc))
-            await asyncio.sleep(1)
-        else:
-            break
-    reader = asyncio.create_task(results.run(stop))
+    reader = asyncio.create_task(_connect_and_read(settings, acceptor, results, stop))
     try:
         yield {
             DOOR: Door(
@@ -55,5 +51,27 @@ async def open_parts(
     finally:
         await acceptor.close()
         stop.set()
-        await reader
+        if not acceptor.has_started:  # it may wait for a broker that does not answer
+            reader.cancel()
+        with suppress(asyncio.CancelledError):
+            await reader
         await results.close()
+
+
+async def _connect_and_read(
+    settings: Settings, acceptor: Acceptor, results: Results, stop: asyncio.Event
+) -> None:
+    """Connect once Kafka is there, then hand out results until `stop`."""
+    while not stop.is_set():
+        try:
+            await ensure_topics(settings.kafka)
+            await results.start()
+            await acceptor.start()  # the last, as it opens the door
+        except Unavailable as exc:
+            log.warning("kafka is away, waiting for it", error=str(exc))
+            await results.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await stop.wait()
+        else:
+            await results.run(stop)

@@ -5,6 +5,7 @@ One, because each costs 1 to 2 % of every request. Source: contacthub 2.1, 2.3, 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from headwater.clock import monotonic
 from headwater.domain import refusal as refusals
 from headwater.errors import Contended, Refused, Unavailable
 from headwater.http.answer import error_answer
+from headwater.http.keys import DRAINING
 from headwater.log import loggable_path
 from headwater.randomness import random_bits
 
@@ -54,6 +56,7 @@ def build_app(
     app[WORDS] = frozenset(
         word for resource in app.router.resources() for word in resource.canonical.split("/")
     )
+    app[DRAINING] = asyncio.Event()
     for key, value in state.items():
         app[key] = value
     return app

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from headwater.auth import Authenticator
@@ -12,4 +14,7 @@ from headwater.settings import Settings
 SETTINGS = web.AppKey("settings", Settings)
 POOL = web.AppKey("pool", Pool)
 CONFIGS = web.AppKey("configs", ConfigCache)
+DRAINING = web.AppKey("draining", asyncio.Event)
+"""Set when the process ends: it still answers, and asks for no more work."""
+
 AUTH = web.AppKey("auth", Authenticator)

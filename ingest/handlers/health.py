@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from headwater.errors import Unavailable
 from headwater.http.answer import json_answer
-from headwater.http.keys import POOL, SETTINGS
-from headwater.kafka import answers
+from headwater.http.keys import DRAINING, POOL
+from ingest.write import DOOR
 
 
 async def read_liveness(_: web.Request) -> web.Response:
@@ -16,17 +15,18 @@ async def read_liveness(_: web.Request) -> web.Response:
 
 
 async def read_readiness(request: web.Request) -> web.Response:
-    """200 while writes can be taken: with Kafka; Postgres is not needed for that."""
-    kafka = await _is_kafka_up(request)
+    """200 while writes can be taken: with Kafka, and until the process ends; Postgres is not needed."""
+    kafka = await request.app[DOOR].acceptor.is_up()
+    ready = kafka and not request.app[DRAINING].is_set()
     return json_answer(
-        {"status": _word(kafka), "components": {"kafka": {"status": _word(kafka)}}},
-        status=200 if kafka else 503,
+        {"status": _word(ready), "components": {"kafka": {"status": _word(kafka)}}},
+        status=200 if ready else 503,
     )
 
 
 async def read_health(request: web.Request) -> web.Response:
     """503 when anything that we depend on is down."""
-    kafka = await _is_kafka_up(request)
+    kafka = await request.app[DOOR].acceptor.is_up()
     postgres = await request.app[POOL].is_up()
     return json_answer(
         {
@@ -38,14 +38,6 @@ async def read_health(request: web.Request) -> web.Response:
         },
         status=200 if kafka and postgres else 503,
     )
-
-
-async def _is_kafka_up(request: web.Request) -> bool:
-    try:
-        await answers(request.app[SETTINGS].kafka.bootstrap)
-    except Unavailable:
-        return False
-    return True
 
 
 def _word(is_up: bool) -> str:
