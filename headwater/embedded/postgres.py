@@ -163,7 +163,8 @@ class EmbeddedPostgres:
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             command_of([str(self._binaries / program), *arguments], user=self._user),
-            env=environ_of({**os.environ, "LC_ALL": "C"}),
+            # C alone would keep our Python from a checkout whose path is not ASCII
+            env=environ_of({**os.environ, "LC_ALL": "C.UTF-8"}),
             cwd="/",
             capture_output=True,
             text=True,
