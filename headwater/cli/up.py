@@ -7,11 +7,13 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -202,8 +204,10 @@ def _run(port: int, workers: int, processors: int, home: Path, lock: int) -> Non
             "HEADWATER_OPERATOR_TOKEN": known["HEADWATER_ADMIN_TOKEN"],
             "PYTHONUNBUFFERED": "1",
         }
+        # the same at each start, another one for each hub: several may share a Kafka
+        here = f"{zlib.crc32(f'{socket.gethostname()} {home}'.encode()):08x}"
         for number in range(processors):
-            own = {**environ, "HEADWATER_PROCESSOR_INSTANCE": f"processor-{number}"}
+            own = {**environ, "HEADWATER_PROCESSOR_INSTANCE": f"processor-{number}-{here}"}
             log = home / f"processor-{number}.log"
             services.append(Supervised(f"processor {number}", "processor", log, own, keep))
         for number in range(workers):
