@@ -104,7 +104,11 @@ async def search_customers(
     skip: int,
 ) -> Found:
     """A page of a node's live customers in `order`, ties by id."""
-    paths: list[list[str]] = []
+    parameters: list[object] = [workspace_id, node_id, limit, skip, MAX_ELEMENTS]
+    filters = ""
+    if external_id is not None:
+        parameters.append(external_id)
+        filters = SQL["customers_of_external_id"].format(parameter=len(parameters))
     pieces: list[str] = []
     for key in order:
         direction = "DESC" if key.descending else "ASC"
@@ -116,18 +120,12 @@ async def search_customers(
         elif key.kind in {Kind.ID, Kind.ENABLED, Kind.EXTERNAL_ID}:
             pieces.append(SQL[key.kind].format(direction=direction))
         else:
-            paths.append(list(key.path))
-            pieces.append(SQL[key.kind].format(path=6 + len(paths), direction=direction))
+            parameters.append(list(key.path))
+            pieces.append(SQL[key.kind].format(path=len(parameters), direction=direction))
     pieces.append(SQL[Kind.ID].format(direction="ASC"))
     rows = await conn.fetch(
-        SQL["search_customers"].format(order=", ".join(pieces)),
-        workspace_id,
-        node_id,
-        external_id,
-        limit,
-        skip,
-        MAX_ELEMENTS,
-        *paths,
+        SQL["search_customers"].format(order=", ".join(pieces), filters=filters),
+        *parameters,
     )
     return Found(
         documents=tuple(r["document"] for r in rows if r["document"] is not None),
@@ -193,7 +191,9 @@ async def search_events(
     limit: int,
     skip: int,
 ) -> Found:
-    """A page of live events; `order` holds (member of the event, descending), ties by id."""
+    """A page of live events of a customer or of nodes, one of which `wanted` must name; `order` holds
+    (member of the event, descending), ties by id.
+    """
     parameters: list[object] = [workspace_id, limit, skip, MAX_ELEMENTS]
 
     def condition(name: str, value: object) -> str:
@@ -202,12 +202,12 @@ async def search_events(
         parameters.append(list(value) if isinstance(value, frozenset) else value)
         return SQL[name].format(parameter=len(parameters))
 
-    scope = " ".join(
-        [
-            condition("events_of_customer", wanted.customer_id),
-            condition("events_of_nodes", wanted.nodes),
-        ]
-    )
+    of_nodes = condition("events_of_nodes", wanted.nodes)
+    nodes = len(parameters)
+    of_customer = condition("events_of_customer", wanted.customer_id)
+    if not of_nodes and not of_customer:
+        raise ValueError("events are searched by customer or by nodes")
+    scope = f"{of_customer} {of_nodes}"
     filters = " ".join(
         [
             condition("events_of_types", wanted.types),
@@ -230,8 +230,12 @@ async def search_events(
                 else SQL["order_event_date"].format(column=column, direction=direction)
             )
     pieces.append(SQL["order_event_id"])
+    ordered = ", ".join(pieces)
+    page = SQL["page_of_customer" if of_customer else "page_of_nodes"].format(
+        order=ordered, scope=scope, filters=filters, nodes=nodes
+    )
     rows = await conn.fetch(
-        SQL["search_events"].format(order=", ".join(pieces), scope=scope, filters=filters),
+        SQL["search_events"].format(page=page, order=ordered, scope=scope, filters=filters),
         *parameters,
     )
     return Found(

@@ -14,24 +14,23 @@ SELECT node_id FROM customers WHERE workspace_id = $1 AND id = $2 AND deleted = 
 
 -- name: search_customers
 -- A page of a node's live customers and both counts, in one snapshot. Always at least one row: document
--- is null where the page is empty. The window keeps the order of the page over the join.
--- $1 workspace, $2 node, $3 external id or null, $4 how many, $5 how many to skip, $6 most to count,
--- then the paths that {order} names
+-- is null where the page is empty. {filters} is what the reader wants: left out instead of tested for
+-- null, so that an index can serve it whatever plan is kept.
+-- $1 workspace, $2 node, $3 how many, $4 how many to skip, $5 most to count, then what {filters} and
+-- {order} name
 WITH page AS (
     SELECT c.id, c.version, row_number() OVER (ORDER BY {order}) AS place
     FROM customers c
-    WHERE c.workspace_id = $1 AND c.node_id = $2 AND c.deleted = 0
-        AND ($3::text IS NULL OR c.external_id = $3)
+    WHERE c.workspace_id = $1 AND c.node_id = $2 AND c.deleted = 0 {filters}
     ORDER BY {order}
-    LIMIT $4 OFFSET $5
+    LIMIT $3 OFFSET $4
 ),
 matching AS (
     SELECT count(*) AS total
     FROM (
         SELECT FROM customers c
-        WHERE c.workspace_id = $1 AND c.node_id = $2 AND c.deleted = 0
-            AND ($3::text IS NULL OR c.external_id = $3)
-        LIMIT $6
+        WHERE c.workspace_id = $1 AND c.node_id = $2 AND c.deleted = 0 {filters}
+        LIMIT $5
     ) AS counted
 ),
 unfiltered AS (
@@ -39,12 +38,17 @@ unfiltered AS (
     FROM customers c
     WHERE c.workspace_id = $1 AND c.node_id = $2 AND c.deleted = 0
 )
-SELECT m.total, u.total AS unfiltered, v.document
+SELECT m.total, u.total AS unfiltered, (
+    SELECT v.document FROM versions v
+    WHERE v.workspace_id = $1 AND v.entity_id = p.id AND v.version = p.version
+) AS document
 FROM matching m
 CROSS JOIN unfiltered u
 LEFT JOIN page p ON true
-LEFT JOIN versions v ON v.workspace_id = $1 AND v.entity_id = p.id AND v.version = p.version
 ORDER BY p.place;
+
+-- name: customers_of_external_id
+AND c.external_id = ${parameter}::text
 
 -- name: order_id
 -- Ties, and `id`: equal keys are ordered by id ascending.
@@ -101,13 +105,12 @@ SELECT
     ) AS next;
 
 -- name: search_events
--- A page of live events and both counts, in one snapshot. Always at least one row. {scope} is where the
--- reader looks (customer, nodes), {filters} what it wants of that.
+-- A page of live events and both counts, in one snapshot. Always at least one row. {page} finds the
+-- page's events, {scope} is where the reader looks (customer, nodes), {filters} what it wants of that.
 -- $1 workspace, $2 how many, $3 how many to skip, $4 most to count, then what {scope}, {filters} name
 WITH page AS (
-    SELECT e.document, row_number() OVER (ORDER BY {order}) AS place
-    FROM events e
-    WHERE e.workspace_id = $1 AND NOT e.deleted {scope} {filters}
+    SELECT e.id, row_number() OVER (ORDER BY {order}) AS place
+    FROM ({page}) AS e
     ORDER BY {order}
     LIMIT $2 OFFSET $3
 ),
@@ -124,11 +127,32 @@ unfiltered AS (
     FROM events e
     WHERE e.workspace_id = $1 AND NOT e.deleted {scope}
 )
-SELECT m.total, u.total AS unfiltered, p.document
+SELECT m.total, u.total AS unfiltered, (
+    SELECT e.document FROM events e WHERE e.workspace_id = $1 AND e.id = p.id
+) AS document
 FROM matching m
 CROSS JOIN unfiltered u
 LEFT JOIN page p ON true
 ORDER BY p.place;
+
+-- name: page_of_customer
+-- The index by customer and date gives the default order.
+SELECT e.id, e.date, e.registered_at, e.updated_at, e.type
+FROM events e
+WHERE e.workspace_id = $1 AND NOT e.deleted {scope} {filters}
+
+-- name: page_of_nodes
+-- Of each node the first ones only: the index by node and date gives the default order within a node,
+-- but not over several, and all their events would be sorted.
+SELECT e.*
+FROM unnest(${nodes}::uuid[]) AS n (id)
+CROSS JOIN LATERAL (
+    SELECT e.id, e.date, e.registered_at, e.updated_at, e.type
+    FROM events e
+    WHERE e.workspace_id = $1 AND e.node_id = n.id AND NOT e.deleted {filters}
+    ORDER BY {order}
+    LIMIT $2::bigint + $3::bigint
+) AS e
 
 -- name: events_of_customer
 AND e.customer_id = ${parameter}::uuid

@@ -45,6 +45,9 @@ async def list_customers(request: web.Request) -> web.StreamResponse:
         raise Refused(refusals.invalid_parameter("nodeId", "required property is missing"))
     if "query" in request.query:
         raise Refused(refusals.invalid_parameter("query", "the query language is not available"))
+    external_id = request.query.get("externalId")
+    if external_id is not None and "\x00" in external_id:
+        raise Refused(refusals.invalid_parameter("externalId", "character not allowed"))
     page = page_parameters(request, default_size=10)
     order = _order(request, reader)
     fields = _fields(request, reader)
@@ -54,7 +57,7 @@ async def list_customers(request: web.Request) -> web.StreamResponse:
             conn,
             reader.workspace_id,
             node_id,
-            external_id=request.query.get("externalId"),
+            external_id=external_id,
             order=order,
             limit=max(0, min(page.size, search.MAX_ELEMENTS - skip)),
             skip=min(skip, search.MAX_ELEMENTS),
