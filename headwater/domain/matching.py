@@ -55,8 +55,10 @@ def missing_properties(document: JsonObject, node: Node) -> tuple[FieldError, ..
 
 def emptied_by_patch(before: JsonObject, after: JsonObject, node: Node) -> tuple[FieldError, ...]:
     """The errors of what a PATCH empties: missing in `after`, but not yet in `before`."""
-    already = set(missing_properties(before, node))
     missing = missing_properties(after, node)
+    if not missing:
+        return ()
+    already = set(missing_properties(before, node))
     return tuple(error for error in missing if error not in already)
 
 

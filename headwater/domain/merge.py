@@ -293,6 +293,8 @@ def _identity(name: str, element: JsonValue) -> Hashable:
 
 def _value_key(value: JsonValue) -> Hashable:
     """Equal exactly for equal JSON values."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return ("true",) if value else ("false",)
     if isinstance(value, dict):
@@ -306,8 +308,15 @@ def _value_key(value: JsonValue) -> Hashable:
 def _compact(value: JsonValue) -> JsonValue:
     """A copy without nulls, without empty objects and lists as members; elements of lists stay."""
     if isinstance(value, dict):
-        compact = ((name, _compact(member)) for name, member in value.items())
-        return {n: member for n, member in compact if member is not None and member not in ({}, [])}
+        compact: JsonObject = {}
+        for name, member in value.items():
+            if isinstance(member, (dict, list)):
+                inner = _compact(member)
+                if inner:
+                    compact[name] = inner
+            elif member is not None:
+                compact[name] = member
+        return compact
     if isinstance(value, list):
         return [_compact(element) for element in value]
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from functools import lru_cache
 
 _MOMENT = re.compile(
@@ -13,7 +13,8 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 
-_USUAL_LENGTHS = (20, 24)
+_USUAL_LENGTHS = (20, 24, 28)
+"""Of `2026-01-02T03:04:05Z`, the same with milliseconds, and with those and the hub's own `+0000`."""
 
 
 @lru_cache(maxsize=256)
@@ -62,16 +63,16 @@ def find_datetime(text: str) -> datetime | None:
 
 
 def _is_usual(text: str) -> bool:
-    """Whether `text` has the shape of `2026-01-02T03:04:05Z`, with milliseconds or without: of what the
-    standard library reads in that length only this means the same here, and is read ten times faster.
+    """Whether `text` has the shape of one of `_USUAL_LENGTHS`: of what the standard library reads in
+    that length only this means the same here, and is read ten times faster.
     """
     return (
         text[4] == "-" == text[7]
         and text[10] == "T"
         and text[11:13] != "24"
         and text[13] == ":" == text[16]
-        and text[-1] == "Z"
-        and (len(text) == _USUAL_LENGTHS[0] or text[19] == ".")
+        and (text[-1] == "Z" if len(text) < 28 else text[23:] == "+0000")
+        and (len(text) == 20 or text[19] == ".")
     )
 
 
@@ -89,4 +90,10 @@ def parse_datetime(text: str) -> datetime:
 
 def find_date(text: str) -> str | None:
     """`YYYY-MM-DD` of a date, or of a full date-time truncated to its date as written; else None."""
+    if len(text) == 10 and text[4] == "-" == text[7]:  # not the weeks that Python reads too
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            return None
+        return text
     return text[:10] if find_datetime(text) is not None else None

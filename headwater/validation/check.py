@@ -10,7 +10,7 @@ import jsonschema_rs
 
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.refusal import FieldError
-from headwater.validation.compile import compile_schema, derive, formatted_paths
+from headwater.validation.compile import DateTree, compile_schema, derive, formatted_paths
 from headwater.validation.formats import FORMATS
 from headwater.validation.normalise import as_meant, with_dates
 from headwater.validation.report import report
@@ -27,7 +27,7 @@ class Check:
 
     derived: JsonObject
     validator: jsonschema_rs.Draft7Validator
-    dates: JsonObject | None
+    dates: DateTree | None
     digits: bool
 
     def __call__(self, value: JsonValue, root: str) -> tuple[JsonValue, Errors]:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import jsonschema_rs
 
@@ -82,14 +83,18 @@ def named_formats(
     return {PREFIX + name: check for name, check in formats.items()}
 
 
-def formatted_paths(derived: JsonObject) -> JsonObject | None:
-    """Where dates stand in documents of a schema: a tree of members, `[]` for elements; None if nowhere.
+DateTree: TypeAlias = JsonObject | str
+"""`date-time` or `date` where a date stands; else an object of members and `[]` for elements."""
 
-    Leaves are `date-time` or `date`. Walking only this keeps normalising cheap.
+
+def formatted_paths(derived: JsonObject) -> DateTree | None:
+    """Where dates stand in documents of a schema; None if nowhere.
+
+    Walking only this keeps normalising cheap.
     """
     form = derived.get("format", "").removeprefix(PREFIX)
     if form in {"date-time", "date"}:
-        return {"": form}
+        return str(form)
     tree: JsonObject = {}
     for name, inner in derived.get("properties", {}).items():
         found = formatted_paths(inner)

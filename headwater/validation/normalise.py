@@ -7,22 +7,29 @@ from __future__ import annotations
 
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.moment import find_date, find_datetime, format_datetime
+from headwater.validation.compile import DateTree
 
 
-def with_dates(value: JsonValue, tree: JsonObject) -> JsonValue:
+def with_dates(value: JsonValue, tree: DateTree) -> JsonValue:
     """`value` with the strings at the places of `tree` in the wire's spelling (contacthub 2.7)."""
-    form = tree.get("")
-    if form is not None:
-        return _spelled(value, form) if isinstance(value, str) else value
+    if isinstance(tree, str):
+        return _spelled(value, tree) if isinstance(value, str) else value
     if isinstance(value, list):
         inner = tree.get("[]")
         return value if inner is None else [with_dates(element, inner) for element in value]
-    if isinstance(value, dict):
-        changed = {
-            name: with_dates(value[name], inner) for name, inner in tree.items() if name in value
-        }
-        return {**value, **changed} if changed else value
-    return value
+    if not isinstance(value, dict):
+        return value
+    result = value
+    for name, inner in tree.items():
+        before = value.get(name)
+        if before is None:
+            continue
+        after = with_dates(before, inner)
+        if after is not before:
+            if result is value:
+                result = dict(value)
+            result[name] = after
+    return result
 
 
 def _spelled(text: str, form: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from headwater.domain.moment import find_date, find_datetime, format_datetime
 from headwater.validation.formats import FORMATS, is_email, is_ip, is_ipv4, is_uri
@@ -135,3 +137,18 @@ def test_timezone_is_a_name_of_the_database(text: str, known: bool) -> None:
 )
 def test_hostname_is_labels_and_dots(text: str, good: bool) -> None:
     assert FORMATS["hostname"](text) is good
+
+
+_USUAL = ("2024-02-29T23:59:58Z", "2024-02-29T23:59:58.123Z", "2024-02-29T23:59:58.123+0000")
+
+
+@given(st.sampled_from(_USUAL), st.integers(0, 22), st.sampled_from("0123456789-:T.Z+W ٣"))
+@example(_USUAL[0], 11, "2")
+@example(_USUAL[1], 19, ",")
+@example(_USUAL[2], 17, "6")
+def test_usual_spelling_is_read_as_the_long_way_reads_it(text: str, place: int, put: str) -> None:
+    end = "+0000" if text.endswith("+0000") else "Z"
+    text = text[: -len(end)]
+    if place < len(text):
+        text = text[:place] + put + text[place + 1 :]
+    assert find_datetime(text + end) == find_datetime(text + "+00:00")
