@@ -28,6 +28,7 @@ LEGS: dict[str, Leg] = {
     "e": pages.measure,
     "f": cdnow.measure,
 }
+TABLE_WIDTH = 150
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -84,7 +85,7 @@ def main(
         rows = asyncio.run(_measure(folder, legs, sizes))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    show(rows, console)
+    show(rows, console if console.width >= TABLE_WIDTH else Console(width=TABLE_WIDTH))
     console.print(f"written to {write(rows, results)}")
     sys.exit(0 if all(aim.met for row in rows for aim in row.aims) else 1)
 

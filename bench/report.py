@@ -29,6 +29,8 @@ class Row:
     """A line of the table.
 
     `cpu` holds CPU seconds per million by process; `peak_mb` the greatest resident size of our processes.
+    `cpu_ratio` is the floor's CPU time by the hub's for the same work: it moves less than the rates do on a
+    machine that others use too.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Row:
     more: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
+    cpu_ratio: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -55,9 +58,11 @@ def at_most(name: str, value: float, wanted: float) -> Aim:
 
 def show(rows: Sequence[Row], console: Console) -> None:
     """Print the table."""
-    table = Table(
-        "leg", "unit", "hub", "floor", "ratio", "aims", "more", "CPU s/million", "peak MB"
-    )
+    table = Table(show_lines=True)
+    for title in ("leg", "unit", "hub", "floor", "ratio", "CPU ratio"):
+        table.add_column(title, no_wrap=title != "leg")
+    for title in ("aims", "more", "CPU s/million", "peak MB"):
+        table.add_column(title, no_wrap=True)
     for row in rows:
         aims = [f"[{'green' if a.met else 'red'}]{a.text}: {_word(a)}[/]" for a in row.aims]
         table.add_row(
@@ -66,6 +71,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
             f"{row.value:,.0f}",
             "" if row.floor is None else f"{row.floor:,.0f}",
             "" if row.ratio is None else f"{row.ratio:.2f}",
+            "" if row.cpu_ratio is None else f"{row.cpu_ratio:.2f}",
             "\n".join(aims),
             _lines(row.more, 1),
             _lines(row.cpu, 0),

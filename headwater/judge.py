@@ -29,7 +29,7 @@ from headwater.http.body import as_object, parse_json
 from headwater.validation import Validator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: a quarter of the time, one for each record
 class Judged:
     """What a command's body says, or why it is refused.
 

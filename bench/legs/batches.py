@@ -78,8 +78,8 @@ async def _measure(
             "p99 ms": statistics.median(load.percentile(0.99) for load in rounds["web"]),
             "failed": failed,
             "floor failed": sum(load.failed(202) for load in rounds["floor"]),
-            "ratio of CPU x100": per_million["floor"] / per_million["web"] * 100,
         },
         cpu=per_million,
+        cpu_ratio=per_million["floor"] / per_million["web"],
         peak_mb={"web": peak},
     )

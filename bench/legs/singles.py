@@ -64,9 +64,9 @@ async def measure(context: Context) -> list[Row]:
                     load.percentile(0.99) for load in rounds["floor"]
                 ),
                 "failed": failed,
-                "ratio of CPU x100": cpu_ratio * 100,
             },
             cpu=per_million,
+            cpu_ratio=cpu_ratio,
             peak_mb={"web": servers.peak_mb("web")},
         )
     ]

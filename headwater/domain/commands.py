@@ -37,9 +37,7 @@ class BatchKey:
     fingerprint: str
 
 
-@dataclass(
-    slots=True, kw_only=True
-)  # not frozen: a quarter of the time, and one is made per record
+@dataclass(slots=True, kw_only=True)  # not frozen: a quarter of the time, one for each record
 class Envelope:
     """What every command carries beside its body.
 
@@ -121,7 +119,7 @@ class CreateSession:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as the envelope
 class RecordEvent:
     """POST events."""
 
