@@ -36,6 +36,9 @@ def translated() -> Iterator[None]:
 async def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> AIOKafkaProducer:
     """A started producer that is acknowledged by all replicas and, if `idempotent`, never doubles a record.
 
+    Without `idempotent` a record may come twice, or not at all when Kafka is away for too long; but such
+    a producer always goes on, while an idempotent one whose sequence broke never works again.
+
     Raises:
         Unavailable: no broker answers.
     """

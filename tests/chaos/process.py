@@ -60,7 +60,7 @@ def _move_clock(file: Path) -> None:
 
 
 def _send_results_over(bootstrap: str) -> None:
-    async def opened(settings: KafkaSettings, **options: bool) -> Any:
+    async def opened(settings: KafkaSettings, **options: Any) -> Any:
         return await open_producer(replace(settings, bootstrap=bootstrap), **options)
 
     processor.app.open_producer = opened  # type: ignore[attr-defined]

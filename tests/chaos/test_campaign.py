@@ -27,3 +27,17 @@ def test_a_short_campaign_leaves_balanced_books() -> None:
     assert result.books is not None
     assert result.books.accepted > 100
     assert result.books.customers > 10
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_results_come_again_after_each_stop_of_kafka() -> None:
+    """An idempotent producer of results stayed broken (OutOfOrderSequenceNumber) after one of these."""
+    campaign = Campaign(
+        seed=12,
+        faults=8,
+        events=12_000,
+        seconds=240,
+        kinds=("Kafka stopped", "Kafka restarted"),
+    )
+    assert run(campaign, _quietly).violations == []
