@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ def main(
     report_file: Path | None,
     tries: int,
 ) -> None:
+    signal.signal(signal.SIGTERM, _stop)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     console.print(f"seed {seed}")
     campaign = Campaign(
@@ -84,6 +86,11 @@ def _minutes(faults: int, events: int) -> float:
     if (faults, events) == (FAULTS, EVENTS):
         return MINUTES
     return max(faults * FAULT_SECONDS, events / EVENTS_PER_SECOND) / 60
+
+
+def _stop(*_: object) -> None:
+    """SIGTERM ends a campaign as Ctrl-C does: servers and mounts are cleared away."""
+    raise KeyboardInterrupt
 
 
 def _run(campaign: Campaign) -> Result:

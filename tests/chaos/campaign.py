@@ -32,6 +32,7 @@ from tests.chaos.watch import Follower, Prober
 
 RECOVERY_LIMIT_SECONDS = 150.0
 DRAIN_LIMIT_SECONDS = 240.0
+STUCK_LIMIT_SECONDS = 20.0
 CALM_SECONDS = 6.0
 WRITERS = 16
 PARTITIONS = 4
@@ -222,7 +223,9 @@ async def _supervise(hub: ChaosHub, stop: asyncio.Event) -> None:
 
 async def _calm(hub: ChaosHub, load: Load, result: Result) -> None:
     """The hub is whole and has time: now every write has to get its answer, and every record its place."""
-    await load.settle(DRAIN_LIMIT_SECONDS)
+    # what got stuck before need not be waited for again
+    limit = STUCK_LIMIT_SECONDS if result.violations else DRAIN_LIMIT_SECONDS
+    await load.settle(limit)
     late = [w for w in load.ledger.writes.values() if w.keyed and w.sent and not w.is_settled]
     result.violations += [f"UNANSWERED: in calm time: {write.told()}" for write in late[:20]]
     calm = load.continued("calm", 150, CALM_SECONDS)
@@ -233,18 +236,18 @@ async def _calm(hub: ChaosHub, load: Load, result: Result) -> None:
         for nonce, write in load.ledger.writes.items()
         if nonce not in known and any(not a.status or a.status >= 500 for a in write.answers)
     ][:20]
-    behind = await _drained(hub)
+    behind = await _drained(hub, limit)
     if behind:
         result.violations.append(f"LOST: records that nobody applies: {behind}")
 
 
-async def _drained(hub: ChaosHub) -> str:
-    """Wait until every partition is applied to its end; what is still behind after the limit."""
+async def _drained(hub: ChaosHub, seconds: float) -> str:
+    """Wait until every partition is applied to its end; what is still behind after `seconds`."""
     consumer = build_consumer(KafkaSettings(bootstrap=hub.kafka.bootstrap))
     await consumer.start()
     partitions = [TopicPartition(t, n) for t in (CUSTOMERS, EVENTS) for n in range(PARTITIONS)]
     connection = await asyncpg.connect(hub.postgres.url)
-    limit = time.monotonic() + DRAIN_LIMIT_SECONDS
+    limit = time.monotonic() + seconds
     try:
         while True:
             try:
