@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -46,7 +46,7 @@ class Claims:
     ) -> set[UUID]:
         """Claim operations for their fingerprints; returns those that another fingerprint has.
 
-        What is returned is not claimed. `release` the others if the write is not accepted.
+        What is returned is not claimed; `release` the claimed ones if the write is not accepted.
         """
         taken = {operation for operation, mark in wanted.items() if not self._take(operation, mark)}
         try:
@@ -56,17 +56,18 @@ class Claims:
         except (Unavailable, TimeoutError):
             return taken
         except BaseException:
-            self.release(wanted.keys() - taken)
+            self.release({op: mark for op, mark in wanted.items() if op not in taken})
             raise
+        # what the processor has decided counts more than what was accepted here
         decided = {operation for operation, mark in known.items() if mark != wanted[operation]}
-        self.release(decided - taken)
-        return taken | decided
+        self.release({operation: wanted[operation] for operation in decided - taken})
+        return (taken - known.keys()) | decided
 
-    def release(self, operations: Iterable[UUID]) -> None:
+    def release(self, claimed: Mapping[UUID, str]) -> None:
         """The writes were not accepted: their keys are free, unless others hold them too."""
-        for operation in operations:
+        for operation, fingerprint in claimed.items():
             claim = self._claims.get(operation)
-            if claim is not None:
+            if claim is not None and claim.fingerprint == fingerprint:
                 claim.holders -= 1
                 if not claim.holders:
                     del self._claims[operation]

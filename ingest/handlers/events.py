@@ -220,7 +220,7 @@ async def _keys_claimed(
         return
     claims = writing.door.claims
     taken = await claims.claim(request.app[POOL], writing.config.id, wanted)
-    claimed = wanted.keys() - taken
+    claimed = {operation: mark for operation, mark in wanted.items() if operation not in taken}
     try:
         if whole is not None and whole.operation_id in taken:
             raise Refused(refusals.idempotency_key_reused())
