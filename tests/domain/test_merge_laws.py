@@ -63,6 +63,7 @@ histories = st.lists(st.tuples(modes, writes), max_size=2)
     {"consents": {"disclaimer": {"version": ""}}},
     [(Mode.POST, {"consents": {"disclaimer": None}}), (Mode.POST, {"consents": {}})],
 )
+@example({"extended": {"number": 1}}, [(Mode.PATCH, {"extended": {"number": True}})])
 @example({}, [(Mode.PUT, {"tags": {}, "consents": {}, "extended": {}})])
 @example({"extended": {"words": ["a"]}}, [(Mode.PATCH, {"extended": {"words": []}})])
 def test_merge_shows_what_the_reference_shows(first: Body, then: list[tuple[Mode, Body]]) -> None:
