@@ -110,6 +110,21 @@ def build_consumer(settings: KafkaSettings, **options: object) -> AIOKafkaConsum
     )
 
 
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, also while no broker answers.
+
+    aiokafka cancels its fetches and awaits each: one that pauses before it tries again lets the cancellation
+    out, which then looks as if we were cancelled, and leaves the connections open.
+    """
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+        await consumer._client.close()  # noqa: SLF001  # where `stop` did not get to
+
+
 async def ensure_topics(settings: KafkaSettings) -> None:
     """Make the topics that are missing. Existing ones stay as they are.
 

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 
 from headwater import metrics, wire
 from headwater.domain.commands import BatchKey, ReplyTo
-from headwater.kafka import build_consumer, translated
+from headwater.kafka import build_consumer, stop_consumer, translated
 from headwater.settings import KafkaSettings
 from headwater.topics import PENDING, RESULTS
 
@@ -85,7 +85,7 @@ class Results:
                 else:
                     consumer.seek(pending, found.offset)
             except BaseException:
-                await consumer.stop()
+                await stop_consumer(consumer)
                 raise
         self._consumer = consumer
         metrics.WAITING_ANSWERS.read_by(lambda: len(self._waiting))
@@ -111,7 +111,7 @@ class Results:
 
     async def close(self) -> None:
         if self._consumer is not None:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
 
     @contextmanager
     def expect(self) -> Iterator[tuple[ReplyTo, asyncio.Future[wire.Result]]]:

@@ -20,7 +20,7 @@ from headwater.clock import monotonic
 from headwater.domain.ids import KafkaOffset
 from headwater.domain.outcome import Applied, Rejected
 from headwater.errors import HubError, StaleConsumer, Unavailable
-from headwater.kafka import build_consumer, translated
+from headwater.kafka import build_consumer, stop_consumer, translated
 from headwater.postgres.offsets import Partition, read_offsets, start_offsets
 from headwater.settings import KafkaSettings, ProcessorSettings
 from headwater.topics import CUSTOMERS, EVENTS, GROUP, RESULTS
@@ -86,7 +86,7 @@ class Consumer:
                 await self._step()
         finally:
             await self._sending
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
 
     async def _step(self) -> None:
         if self._lost is not None:

@@ -102,6 +102,10 @@ class Hub:
     def stop_processor(self, number: int = 0) -> None:
         stop(self.processors.pop(number), signal.SIGTERM, 10)
 
+    def stop_web(self) -> None:
+        assert self.web is not None
+        stop(self.web, signal.SIGTERM, 20)
+
     def kill_web(self) -> None:
         assert self.web is not None
         os.killpg(self.web.pid, signal.SIGKILL)
