@@ -53,6 +53,7 @@ def main(
     signal.signal(signal.SIGTERM, _stop)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     console.print(f"seed {seed}")
+    built = report.commit()
     campaign = Campaign(
         seed=seed,
         faults=faults,
@@ -73,7 +74,7 @@ def main(
     for violation in result.violations[:30]:
         console.print(violation[:3000], markup=False, highlight=False)
     if report_file is not None:
-        report.write(result, report_file)
+        report.write(result, report_file, built)
     if not result.violations:
         return
     console.print(f"{len(result.violations)} violations; shortening the campaign")

@@ -126,8 +126,8 @@ def tables(result: Result) -> list[Table]:
     return [counted, timed]
 
 
-def write(result: Result, file: Path) -> None:
-    """The report as Markdown."""
+def write(result: Result, file: Path, built: str) -> None:
+    """The report as Markdown; `built` is the commit that ran."""
     lines = [
         "# Reliability",
         "",
@@ -143,7 +143,7 @@ def write(result: Result, file: Path) -> None:
         "```",
         "",
         (
-            f"Machine: {machine()}, which runs the hub, its servers and the load. Commit: {commit()}. "
+            f"Machine: {machine()}, which runs the hub, its servers and the load. Commit: {built}. "
             f"{result.campaign.workers} web processes, {result.campaign.processors} processors, one broker, one "
             "Postgres."
         ),
