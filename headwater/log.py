@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 from headwater.domain.ids import find_uuid
 from headwater.errors import HubError
@@ -57,6 +58,8 @@ def set_up(settings: LogSettings, *, service: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # aiokafka logs each refused connection while a broker starts or is away; we log that once
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # a client's bad HTTP is answered 400; as an error of ours, with a trace, anybody could fill the log
+    logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
     # the same for each refused connection of a pool, with a trace
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     sys.excepthook = _log_uncaught
@@ -75,6 +78,10 @@ def loggable_path(path: str, words: Container[str]) -> str:
     """A URL's path with `*` for each part that is neither a word of the routes nor a UUID."""
     parts = path.split("/")
     return "/".join(part if part in words or find_uuid(part) is not None else "*" for part in parts)
+
+
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _log_uncaught(
