@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from headwater.embedded.child import can_mask
 from headwater.embedded.ports import LOOPBACK, kept_ports
 from tests.hub import wait_for
 from tests.servers import temporary_folder
+
+# several starts of everything in one test; `up` itself gives its services 30 s to serve
+pytestmark = pytest.mark.timeout(300)
 
 HEADWATER = [sys.executable, "-c", "from headwater.cli import main; main()"]
 
@@ -50,7 +54,7 @@ def running_up(home: Path) -> Iterator[subprocess.Popen[str]]:
         return "Headwater serves at" in output.read_text()
 
     try:
-        wait_for(serves, 40, "headwater up")
+        wait_for(serves, 90, "headwater up")
         yield process
     finally:
         process.kill()
