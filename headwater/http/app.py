@@ -43,6 +43,9 @@ _PREFLIGHT = {
     ),
     "Access-Control-Max-Age": "86400",
 }
+CLIENT_GONE = 499
+"""For the counters only: no client gets it."""
+
 _OVERRIDES = frozenset({"GET", "PUT", "PATCH", "DELETE"})
 _TRACEABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -101,12 +104,21 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
             raise
         refusal = refusals.Refusal(status=exc.status, reason="http", message=exc.reason)
         return _refused(refusal, request, tracing_id)
-    except Exception:
+    except Exception as exc:
+        if isinstance(exc, ConnectionError) and _is_gone(request):
+            # it went away in the middle of its body: nothing was written, nobody reads the answer
+            log.info("client went away", path=_path_of(request), tracing_id=tracing_id)
+            return web.Response(status=CLIENT_GONE)
         logref = str(uuid.uuid4())
         log.exception(
             "request failed", path=_path_of(request), tracing_id=tracing_id, logref=logref
         )
         return error_answer(refusals.internal_error(), request, logref)
+
+
+def _is_gone(request: web.Request) -> bool:
+    transport = request.transport
+    return transport is None or transport.is_closing()
 
 
 def _refused(refusal: refusals.Refusal, request: web.Request, tracing_id: str) -> web.Response:
