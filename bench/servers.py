@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -73,7 +74,16 @@ class Servers:
             await until(lambda: _done(is_open(self.ports[name])), 60)
 
     async def start_web(self) -> None:
+        """Returns when writes are taken: the port is open before Kafka is reached."""
         await self.start("web", "-m", "deploy.single")
+        await until(self._is_ready, 60)
+
+    async def _is_ready(self) -> bool:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://127.0.0.1:{self.ports['web']}/health/ready") as answer,
+        ):
+            return answer.status == 200
 
     async def start_floor(self) -> None:
         await self.start("floor", "-m", "bench.floor", str(self.ports["floor"]))
