@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,10 @@ from tests.hub import OPERATOR_TOKEN, Client, Hub, make_client
 from tests.leaks import leaks_in
 
 _numbers = itertools.count()
+
+# a shell's background ignores Ctrl-C, and so would the processes that are to end on it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +56,9 @@ def postgres_server(server_folder: Path, ports: dict[str, int]) -> Iterator[Embe
 
 @pytest.fixture(scope="session")
 def kafka_server(server_folder: Path, ports: dict[str, int]) -> Iterator[EmbeddedKafka]:
+    """Launched only: `hub` waits for it, when it has a Postgres too."""
     server = EmbeddedKafka(server_folder / "kafka", ports["kafka"], ports["controller"])
-    server.start()
+    server.launch()
     yield server
     server.stop()
 
@@ -76,10 +82,11 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 def hub(
     server_folder: Path,
     ports: dict[str, int],
-    postgres_server: EmbeddedPostgres,
     kafka_server: EmbeddedKafka,
+    postgres_server: EmbeddedPostgres,
 ) -> Iterator[Hub]:
     """A running hub: a web process and a processor, that tests share."""
+    kafka_server.wait()
     running = Hub(server_folder, postgres_server, kafka_server, ports["web"])
     running.start()
     yield running

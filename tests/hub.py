@@ -31,6 +31,13 @@ OPERATOR_TOKEN = "operator-token-of-the-tests"
 SECRETS = {OPERATOR_TOKEN}
 """What no log line may hold: the tokens that were given out. `tests/leaks.py` looks for them."""
 
+FROM_AIOKAFKA = (
+    "Exception in callback MessageAccumulator._pop_batch",
+    "Future exception was never retrieved",
+)
+"""What may be logged as errors when Kafka goes away: aiokafka's producer fails a batch that it has put back
+for another try twice, and fails the futures of requests whose deadline has gone by before."""
+
 
 class Hub:
     """A web process and processors against a database and a broker."""

@@ -18,6 +18,7 @@ import pytest
 
 from headwater.errors import Unavailable
 from headwater.log import describe, loggable_path
+from headwater.postgres.config import new_token
 from headwater.postgres.pool import Pool
 from tests.hub import OPERATOR_TOKEN, Client, Hub, eventually
 from tests.leaks import leaks_in
@@ -167,8 +168,11 @@ async def test_no_write_and_no_fault_leaves_personal_data_in_the_logs(
 
 def test_a_leak_is_found(tmp_path: Path) -> None:
     (tmp_path / "web.log").write_text("fine\nfor ann@example.com\n")
+    token = new_token()
+    (tmp_path / "kafka.log").write_text(f"fine\nin a-longer-word-{token}-\n")
     (tmp_path / "postgres.log").write_text(f"token {OPERATOR_TOKEN}\nZzz\nann@example.com\n")
-    assert leaks_in(tmp_path, ["Zzz"]) == [
+    assert leaks_in(tmp_path, ["Zzz", token]) == [
+        f"kafka.log: in a-longer-word-{token}-",
         f"postgres.log: token {OPERATOR_TOKEN}",
         "postgres.log: Zzz",
         "web.log: for ann@example.com",

@@ -10,17 +10,10 @@ from typing import Any
 import pytest
 
 from tests.faults.books import Books
-from tests.hub import Client, Hub, eventually, wait_for
+from tests.hub import FROM_AIOKAFKA, Client, Hub, eventually, wait_for
 
 AWAY_SECONDS = 20.0
 """How long Postgres is stopped: longer than a customer write waits for its answer."""
-
-# aiokafka's producer fails a batch that it has put back for another try twice, and fails the futures of
-# requests whose deadline has gone by before
-FROM_AIOKAFKA = (
-    "Exception in callback MessageAccumulator._pop_batch",
-    "Future exception was never retrieved",
-)
 
 # asyncpg leaves a future behind when the connection of a COPY is cut
 FROM_ASYNCPG = "ConnectionDoesNotExistError"

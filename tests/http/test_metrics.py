@@ -17,7 +17,7 @@ from headwater.embedded.ports import kept_ports
 from headwater.metrics import Histogram, served
 from headwater.settings import MetricsSettings
 from tests.hub import Client, Hub, eventually, make_client
-from tests.servers import running_kafka, running_postgres, temporary_folder
+from tests.servers import running_servers, temporary_folder
 
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -61,11 +61,7 @@ class MeteredHub(Hub):
 
 @pytest.fixture(scope="module")
 def metered() -> Iterator[MeteredHub]:
-    with (
-        temporary_folder() as folder,
-        running_postgres(folder) as postgres,
-        running_kafka(folder) as kafka,
-    ):
+    with temporary_folder() as folder, running_servers(folder) as (postgres, kafka):
         ports = kept_ports(folder / "web-ports.json", ("web", "metrics"))
         hub = MeteredHub(folder, postgres, kafka, ports["web"])
         hub.metrics_port = ports["metrics"]

@@ -140,9 +140,10 @@ class Writer:
         *,
         node_id: NodeId | None = None,
         customer_id: CustomerId | None = None,
+        by: str = "test",
         **document: Any,
     ) -> CustomerId:
-        """A new customer; `document` is its compact form."""
+        """A new customer, written by a source or user; `document` is its compact form."""
         at = self.tick()
         made = StoredCustomer(
             id=customer_id or CustomerId(uuid.uuid4()),
@@ -152,8 +153,8 @@ class Writer:
             deleted=0,
             registered_at=at,
             updated_at=at,
-            registered_by="test",
-            updated_by="test",
+            registered_by=by,
+            updated_by=by,
             document=document,
         )
         await self._store("CREATE", made)

@@ -14,7 +14,7 @@ import pytest
 
 from headwater.embedded.child import spawn
 from tests.http.callers import refused
-from tests.hub import Client, Hub, eventually, make_client, wait_for
+from tests.hub import FROM_AIOKAFKA, Client, Hub, eventually, make_client, wait_for
 from tests.servers import own_hub
 
 UP, DOWN = {"status": "UP"}, {"status": "DOWN"}
@@ -25,7 +25,7 @@ ROOTS = ("", "/hub/v1")
 def fragile_hub() -> Iterator[Hub]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADWATER_HTTP_UNREADY_SECONDS", "2")
-        with own_hub() as hub:
+        with own_hub(provokes=FROM_AIOKAFKA) as hub:
             hub.start()
             yield hub
 
