@@ -12,7 +12,12 @@ import stream_api.routes
 from headwater.http.service import Service, main
 
 SERVICES = [
-    Service(name="ingest", routes=ingest.routes.ROUTES, open_parts=ingest.app.open_parts),
+    Service(
+        name="ingest",
+        routes=ingest.routes.ROUTES,
+        open_parts=ingest.app.open_parts,
+        needs_kafka=True,
+    ),
     Service(
         name="stream_api",
         routes=stream_api.routes.ROUTES,

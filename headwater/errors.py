@@ -33,5 +33,9 @@ class ConfigMoved(HubError):
     """The configuration changed between reading and committing. Repeat with the new one."""
 
 
+class NotServing(HubError):
+    """A service can't listen where the settings say."""
+
+
 class SettingInvalid(HubError):
     """An environment variable holds what can't be read; the text names it, its value and the form."""

@@ -6,6 +6,7 @@ Names are `HEADWATER_<AREA>_<NAME>_<UNIT>`; secrets have no defaults here.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,16 +23,18 @@ class PostgresSettings:
     acquire_seconds: float = 5.0
     statement_cache: int = 200
     idle_in_transaction_seconds: float = 10.0
+    statement_seconds: float = 60.0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         return cls(
-            database_url=environ.get("HEADWATER_DATABASE_URL", ""),
+            database_url=_database_url(environ),
             acquire_seconds=_number(environ, "HEADWATER_POSTGRES_ACQUIRE_SECONDS", 5.0),
             statement_cache=_integer(environ, "HEADWATER_POSTGRES_STATEMENT_CACHE", 200),
             idle_in_transaction_seconds=_number(
                 environ, "HEADWATER_POSTGRES_IDLE_IN_TRANSACTION_SECONDS", 10.0
             ),
+            statement_seconds=_number(environ, "HEADWATER_POSTGRES_STATEMENT_SECONDS", 60.0),
         )
 
 
@@ -76,7 +79,7 @@ class HttpSettings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         return cls(
-            host=environ.get("HEADWATER_HTTP_HOST", "127.0.0.1"),
+            host=environ.get("HEADWATER_HTTP_HOST") or "127.0.0.1",
             port=_port(environ, "HEADWATER_HTTP_PORT", 8080),
             public_url=environ.get("HEADWATER_HTTP_PUBLIC_URL") or None,
             unready_seconds=_number(environ, "HEADWATER_HTTP_UNREADY_SECONDS", 0.5),
@@ -189,10 +192,10 @@ class LogSettings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        form = environ.get("HEADWATER_LOG_FORMAT", "json")
+        form = environ.get("HEADWATER_LOG_FORMAT") or "json"
         if form not in {"json", "console"}:
             raise SettingInvalid(f"HEADWATER_LOG_FORMAT is {form!r}, expected json or console")
-        level = environ.get("HEADWATER_LOG_LEVEL", "INFO").upper()
+        level = (environ.get("HEADWATER_LOG_LEVEL") or "INFO").upper()
         if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise SettingInvalid(
                 f"HEADWATER_LOG_LEVEL is {level!r}, expected DEBUG, INFO, WARNING or ERROR"
@@ -232,6 +235,41 @@ class Settings:
             metrics=MetricsSettings.from_env(environ),
             operator_token=environ.get("HEADWATER_OPERATOR_TOKEN") or None,
         )
+
+    def check_servers(self, *, needs_kafka: bool) -> None:
+        """For a service, which can't do without its servers and would wait for them for ever.
+
+        Raises:
+            SettingInvalid: one is not named.
+        """
+        if not self.postgres.database_url:
+            raise SettingInvalid(f"HEADWATER_DATABASE_URL is not set, expected {_DATABASE_URL}")
+        if needs_kafka and not self.kafka.bootstrap:
+            raise SettingInvalid("HEADWATER_KAFKA_BOOTSTRAP is not set, expected host:port")
+
+
+_DATABASE_URL = "postgresql://user@host:port/database"
+
+
+def _database_url(environ: Mapping[str, str]) -> str:
+    text = environ.get("HEADWATER_DATABASE_URL", "")
+    scheme, found, _ = text.partition("://")
+    if text and (not found or scheme not in {"postgresql", "postgres"}):
+        # not the whole: it may hold a password
+        shown = repr(scheme) if found else "no URL"
+        raise SettingInvalid(f"HEADWATER_DATABASE_URL is {shown}, expected {_DATABASE_URL}")
+    for port in _ports(text):
+        if not port.isdigit():
+            raise SettingInvalid(
+                f"HEADWATER_DATABASE_URL has the port {port!r}, expected {_DATABASE_URL}"
+            )
+    return text
+
+
+def _ports(url: str) -> list[str]:
+    """What stands behind the colon of each host; there may be several, and addresses in brackets."""
+    hosts = re.split("[/?#]", url.partition("://")[2])[0].rpartition("@")[2].split(",")
+    return [port for host in hosts if (port := host.rpartition("]")[2].partition(":")[2])]
 
 
 def _integer(environ: Mapping[str, str], name: str, default: int, least: int = 0) -> int:

@@ -23,9 +23,12 @@ async def _main(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Exit status 0 when stopped, 1 when something has to be looked at or started again."""
+    """Exit status 0 when stopped, 1 when something has to be looked at or started again, 2 when a
+    setting is wrong.
+    """
     try:
         settings = Settings.from_env()
+        settings.check_servers(needs_kafka=True)
     except HubError as exc:
         print(f"headwater: {exc}", file=sys.stderr)  # noqa: T201  # there is no log yet
         return 2

@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 
 from headwater import clock, metrics
-from headwater.errors import Unavailable
+from headwater.errors import Contended, Unavailable
 from headwater.kafka import ensure_topics, open_producer
 from headwater.postgres.outcomes import delete_expired_operations, delete_old_rejections
 from headwater.postgres.pool import Pool, open_pool
@@ -78,6 +78,6 @@ async def _sweep(pool: Pool, stop: asyncio.Event) -> None:
             async with pool.connection() as conn:
                 await delete_expired_operations(conn, clock.now())
                 await delete_old_rejections(conn, clock.now() - REJECTIONS_KEPT)
-        except Unavailable as exc:
+        except (Unavailable, Contended) as exc:  # also two that sweep at once can be in the way
             log.warning("sweeping is put off", error=str(exc))
         await asyncio.sleep(SWEEP_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from uuid import UUID
 
 import click
@@ -164,6 +165,14 @@ class _NodeRight(click.ParamType["tuple[NodeId, Permission]"]):
         return NodeId(found), Permission(right or "RW")
 
 
+def _merged(rights: Sequence[tuple[NodeId, Permission]]) -> dict[NodeId, Permission]:
+    """What a user may do with each node: named twice, with :R and :W, it is both."""
+    found: dict[NodeId, Permission] = {}
+    for node_id, right in rights:
+        found[node_id] = right if found.get(node_id, right) == right else Permission("RW")
+    return found
+
+
 @main.group()
 def user() -> None:
     """People and their tokens, straight in the database: HEADWATER_DATABASE_URL, or the hub that runs here."""
@@ -199,7 +208,7 @@ def create_user_command(
         None if workspace_id is None else WorkspaceId(workspace_id),
         name,
         roles=frozenset(Role(role) for role in roles),
-        nodes=dict(nodes),
+        nodes=_merged(nodes),
         username=username,
         surname=surname,
         email=email,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import click
@@ -70,14 +72,18 @@ class _Probe:
         if answer.status != expected:
             said = f"{method} {url} answered {answer.status}, expected {expected}: {_message(raw)}"
             raise _stuck(what, said, _TOKEN if answer.status in {401, 403} else hint)
-        return orjson.loads(raw) if raw else {}
+        try:
+            return orjson.loads(raw) if raw else {}
+        except orjson.JSONDecodeError as exc:
+            said = f"{method} {url} answered no JSON: {raw[:100].decode(errors='replace')}"
+            raise _stuck(what, said, _WEB) from exc
 
 
 @click.command()
 def doctor() -> None:
     """Post a probe customer and event, follow them to the feed, say where they got stuck.
 
-    The probe customer is deleted again. HEADWATER_URL, HEADWATER_WORKSPACE_ID, HEADWATER_NODE_ID and
+    The probe customer is deleted again, one that got stuck by the next run. HEADWATER_URL, HEADWATER_WORKSPACE_ID, HEADWATER_NODE_ID and
     HEADWATER_TOKEN name the hub, else `demo.env` in HEADWATER_HOME or .headwater.
     """
     hub = find_hub()
@@ -99,6 +105,7 @@ async def _examine(hub: Hub, node_id: str) -> None:
         last = await probe.step("the feed can be read", _POSTGRES, "GET", where, 200)
         where = hub.url(f"configuration/nodes/entries/{node_id}")
         node = await probe.step("the node is there", _NODE, "GET", where, 200)
+        await _delete_leftover(probe, hub, node_id)
         made = await probe.step(
             "a customer is merged", _PROCESSOR, "POST", hub.url("customers"), 201, _customer(node)
         )
@@ -115,14 +122,31 @@ async def _examine(hub: Hub, node_id: str) -> None:
             )
             await _follow(probe, hub, last["lastOffset"], {made["id"], accepted["id"]})
         except click.ClickException:
-            await http.delete(customer)
+            with suppress(aiohttp.ClientError, TimeoutError):
+                await http.delete(customer)
             raise
         await probe.step("a delete works", _PROCESSOR, "DELETE", customer, 200)
 
 
+async def _delete_leftover(probe: _Probe, hub: Hub, node_id: str) -> None:
+    """Delete the probe of an earlier run that got stuck, and was applied when nobody waited any more."""
+    query = urlencode({"nodeId": node_id, "externalId": _external_id()})
+    url = hub.url(f"customers?{query}")
+    found = await probe.call("customers can be read", _POSTGRES, "GET", url, 200)
+    for left in found["elements"]:
+        url = hub.url(f"customers/{left['id']}")
+        what = "what an earlier run left is deleted"
+        await probe.step(what, _PROCESSOR, "DELETE", url, 200)
+
+
+def _external_id() -> str:
+    # the same in each run of this machine, or what gets stuck could not be found again
+    return f"headwater-doctor-{socket.gethostname()}"
+
+
 def _customer(node: JsonObject) -> JsonObject:
     """A customer with what the node asks for."""
-    probe: JsonObject = {"nodeId": node["id"], "externalId": f"headwater-doctor-{uuid.uuid4()}"}
+    probe: JsonObject = {"nodeId": node["id"], "externalId": _external_id()}
     for path in (*node["uniqueCustomer"]["properties"], *node["mandatoryProperties"]):
         *parents, name = path.split(".")
         inner = probe

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+
+from headwater.settings import PostgresSettings
 
 SERVERS = "servers.env"
 """File of a running hub's folder that names its servers; gone when the hub has stopped."""
@@ -33,7 +36,11 @@ class Hub:
 
 
 def find_hub(environ: Mapping[str, str] = os.environ) -> Hub:
-    """The hub that the environment names, else the demo of this folder."""
+    """The hub that the environment names, else the demo of this folder.
+
+    Raises:
+        ClickException: none is named, or what names it can't be right; says what and what is expected.
+    """
     known = dict(environ)
     demo = home_of(environ) / "demo.env"
     if "HEADWATER_URL" not in known and demo.is_file():
@@ -48,6 +55,11 @@ def find_hub(environ: Mapping[str, str] = os.environ) -> Hub:
             f"{', '.join(missing)} not set, and no {demo} to read: start a hub with `headwater up`"
         )
     base = known["HEADWATER_URL"].rstrip("/")
+    # else it would look like an outage, which is waited out
+    if not re.match(r"https?://[^/]", base):
+        raise click.ClickException(f"HEADWATER_URL is {base!r}, expected http://host:port")
+    if not known["HEADWATER_TOKEN"].isprintable():
+        raise click.ClickException("HEADWATER_TOKEN holds a line break or control character")
     return Hub(
         base=base if base.endswith("/hub/v1") else f"{base}/hub/v1",
         workspace_id=known["HEADWATER_WORKSPACE_ID"],
@@ -63,7 +75,7 @@ def home_of(environ: Mapping[str, str] = os.environ) -> Path:
 
 def find_database_url(environ: Mapping[str, str] = os.environ) -> str:
     """The database that the environment names, else the one of the hub that runs in this folder."""
-    named = environ.get("HEADWATER_DATABASE_URL")
+    named = PostgresSettings.from_env(environ).database_url
     if named:
         return named
     servers = home_of(environ) / SERVERS

@@ -172,8 +172,14 @@ async def _check_node(http: aiohttp.ClientSession, url: str) -> None:
             status = answer.status
     except (aiohttp.ClientError, TimeoutError) as exc:
         raise click.ClickException(f"{url}: {exc}; is the hub running?") from exc
-    if status != 200 and status not in _RETRYABLE:
+    if status in _RETRYABLE:
+        return
+    if status != 200:
         raise click.ClickException(f"{url}: {status} {raw.decode(errors='replace')[:300]}")
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise click.ClickException(f"{url} answers no JSON: is HEADWATER_URL a hub's?") from exc
 
 
 def _customer(name: str, node_id: str) -> JsonObject:
@@ -215,6 +221,11 @@ async def _in_parallel(jobs: Iterable[Coroutine[None, None, None]]) -> None:
             group.create_task(gated(job))
 
 
+def _seconds(retry_after: str) -> float:
+    # the hub sends seconds; what stands in front of it may send a date, and is asked again at our own pace
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
+
+
 async def _post_batch(
     http: aiohttp.ClientSession, url: str, member: str, items: Sequence[JsonObject]
 ) -> list[str]:
@@ -229,7 +240,7 @@ async def _post_batch(
                 url, data=body, headers={"Content-Type": "application/json"}
             ) as answer:
                 raw = await answer.read()
-                retry_after = float(answer.headers.get("Retry-After", 0))
+                retry_after = _seconds(answer.headers.get("Retry-After", ""))
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError):
             status, raw = 503, b""

@@ -174,6 +174,8 @@ async def make_user(
         )
     if workspace_id is None and (nodes or roles - PLATFORM_ROLES):
         raise Unfit("a CLAB_OPERATOR may do everything: expected no other role and no nodes")
+    for what, text in (("username", username), ("surname", surname), ("email", email)):
+        _check_text(what, text)
     token = new_token()
     user = User(id=0, name=name, roles=roles, nodes=nodes, token_hash=hash_token(token))
     async with _opened(database_url) as pool:
@@ -224,6 +226,16 @@ async def _load_workspace(pool: Pool, workspace_id: WorkspaceId) -> WorkspaceCon
 def _check_name(name: str) -> None:
     if not 1 <= len(name) <= 255 or "\0" in name:
         raise Unfit(f"the name {name[:60]!r} has {len(name)} characters, expected 1 to 255")
+    _check_text("name", name)
+
+
+def _check_text(what: str, text: str | None) -> None:
+    # bytes of an argument that are no UTF-8 come as lone surrogates
+    if text is not None and not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Unfit(f"the {what} {text[:60]!r} is no text in UTF-8") from None
 
 
 def _check_nodes(nodes: Sequence[NodeId], config: WorkspaceConfig) -> None:

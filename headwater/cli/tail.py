@@ -89,7 +89,7 @@ async def _follow(
             try:
                 if not is_at_end:
                     async with http.get(hub.url("updates/last-offset")) as answer:
-                        await _check(answer)
+                        await _check(answer, "application/json")
                         position = orjson.loads(await answer.read())["lastOffset"]
                     is_at_end = True
                 query = {**params, "wait": "0" if once else "30"}
@@ -97,7 +97,7 @@ async def _follow(
                     query["offset"] = str(position)
                 is_complete = False
                 async with http.get(hub.url("updates"), params=query, headers=headers) as answer:
-                    await _check(answer)
+                    await _check(answer, headers["Accept"])
                     async for line in answer.content:
                         update = orjson.loads(line)
                         if "nextOffset" in update:
@@ -116,7 +116,7 @@ async def _follow(
                 await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def _check(answer: aiohttp.ClientResponse) -> None:
+async def _check(answer: aiohttp.ClientResponse, wanted: str) -> None:
     if answer.status in {429, 502, 503, 504}:
         raise aiohttp.ClientError(f"HTTP {answer.status}")
     if answer.status != 200:
@@ -127,3 +127,7 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             sentence = "what answers is no hub"
         raise click.ClickException(f"{answer.status} {sentence}")
+    if answer.content_type != wanted:
+        raise click.ClickException(
+            f"what answers is no hub: {answer.url} sends {answer.content_type}, expected {wanted}"
+        )

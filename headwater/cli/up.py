@@ -31,6 +31,7 @@ from headwater.embedded.postgres import EmbeddedPostgres
 from headwater.errors import HubError
 from headwater.postgres.config import new_token
 from headwater.postgres.migrate import migrate
+from headwater.settings import Settings
 
 DATABASE = "HEADWATER_DATABASE_URL"
 KAFKA = "HEADWATER_KAFKA_BOOTSTRAP"
@@ -107,8 +108,10 @@ def up(port: int, workers: int, processors: int, home: Path) -> None:
     """Run a whole hub on this machine: servers, services, a demo workspace.
 
     HEADWATER_DATABASE_URL and HEADWATER_KAFKA_BOOTSTRAP name existing servers to use instead of the
-    embedded ones. Ctrl-C stops everything in order.
+    embedded ones; hubs that share a Kafka must share the database. Ctrl-C stops everything in order.
     """
+    # the services would end by a wrong one, again and again
+    Settings.from_env()
     home = home.resolve()
     _check_home(home)
     # Ctrl-C, a closed terminal and a supervisor's SIGTERM all end in the same order
@@ -204,7 +207,7 @@ def _run(port: int, workers: int, processors: int, home: Path, lock: int) -> Non
             "HEADWATER_OPERATOR_TOKEN": known["HEADWATER_ADMIN_TOKEN"],
             "PYTHONUNBUFFERED": "1",
         }
-        # the same at each start, another one for each hub: several may share a Kafka
+        # the same at each start, another one for each hub: several may share a Kafka and its database
         here = f"{zlib.crc32(f'{socket.gethostname()} {home}'.encode()):08x}"
         for number in range(processors):
             own = {**environ, "HEADWATER_PROCESSOR_INSTANCE": f"processor-{number}-{here}"}

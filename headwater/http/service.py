@@ -10,10 +10,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import structlog
 from aiohttp import web
 
 from headwater import metrics
-from headwater.errors import SettingInvalid
+from headwater.errors import NotServing, SettingInvalid
 from headwater.http.app import build_app
 from headwater.http.server import serve
 from headwater.http.shared import SharedParts, open_shared
@@ -37,6 +38,7 @@ class Service:
     name: str
     routes: Sequence[web.RouteDef]
     open_parts: OpenParts = no_parts
+    needs_kafka: bool = False
     on_shutdown: Sequence[Callable[[web.Application], Any]] = field(default=())
 
 
@@ -55,9 +57,13 @@ async def run(services: Sequence[Service], settings: Settings, stop: asyncio.Eve
 
 
 def main(services: Sequence[Service], name: str) -> int:
-    """The `__main__` of a service: until SIGTERM or SIGINT."""
+    """The `__main__` of a service: until SIGTERM or SIGINT.
+
+    Exit status 0 when stopped, 1 when it can't serve, 2 when a setting is wrong.
+    """
     try:
         settings = Settings.from_env()
+        settings.check_servers(needs_kafka=any(service.needs_kafka for service in services))
     except SettingInvalid as exc:
         print(f"headwater: {exc}", file=sys.stderr)  # noqa: T201  # there is no log yet
         return 2
@@ -70,5 +76,9 @@ def main(services: Sequence[Service], name: str) -> int:
             loop.add_signal_handler(number, stop.set)
         await run(services, settings, stop)
 
-    asyncio.run(until_signal())
+    try:
+        asyncio.run(until_signal())
+    except NotServing as exc:
+        structlog.get_logger().error("the port can't be had", error=str(exc))
+        return 1
     return 0

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from tests.cli.conftest import HEADWATER, headwater, hub_of
+from tests.cli.conftest import HEADWATER, headwater, hub_of, serving
 from tests.hub import Client, eventually
 
 HEAD = "customer_id,date,quantity,amount_usd"
@@ -94,3 +95,31 @@ async def test_a_load_that_was_killed_is_resumed(client: Client, tmp_path: Path)
     assert "accepted 700 customers, 3,000 events, 3,000 items, 4,500,000.00 USD" in done.out
     updates = await client.feed_of(3_700)
     assert len(updates) == 3_700
+
+
+async def test_a_proxy_that_sends_a_date_is_waited_for(client: Client, tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text(f"{HEAD}\n1,1997-01-01,1,1.00\n")
+    refused = False
+
+    async def proxy(request: web.Request) -> web.Response:
+        nonlocal refused
+        if request.method == "POST" and not refused:
+            refused = True
+            return web.Response(
+                status=503, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}
+            )
+        url = f"{client.hub.url}{request.path_qs}"
+        kept = {"Authorization", "Content-Type"}
+        headers = {name: value for name, value in request.headers.items() if name in kept}
+        body = await request.read()
+        async with client.http.request(request.method, url, data=body, headers=headers) as answer:
+            return web.Response(
+                status=answer.status, body=await answer.read(), content_type="application/json"
+            )
+
+    async with serving(proxy) as url:
+        done = await headwater(
+            "load", "cdnow", str(file), **{**hub_of(client), "HEADWATER_URL": url}
+        )
+    assert (done.status, refused) == (0, True), done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import uuid
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from headwater.embedded.ports import LOOPBACK
 from tests.cli.conftest import HEADWATER, Done, headwater
-from tests.hub import Answer, Client, Hub, eventually
+from tests.hub import Answer, Client, Hub, eventually, log_lines
 
 FORBIDDEN = "You don't have the necessary permissions for the resource"
 
@@ -58,6 +60,7 @@ async def test_users_have_their_roles(hub: Hub, client: Client) -> None:
     admin = await token_of("ADMIN")
     writer = await token_of("USER", "--node", f"{node}:W")
     both = await token_of("USER", "--node", node, "--surname", "Lee", "--email", "lee@example.com")
+    twice = await token_of("USER", "--node", f"{node}:R", "--node", f"{node}:W")
     guest = await token_of("GUEST", "--node", f"{node}:R")
     officer = await token_of("DPO", "--node", f"{node}:R")
     follower = await token_of("PLATFORM_UPDATES", "--node", f"{node}:R")
@@ -89,6 +92,11 @@ async def test_users_have_their_roles(hub: Hub, client: Client) -> None:
             if answer.status != status:
                 wrong.append((method, path, name, answer.status, status))
     assert wrong == []
+    for method, path, body in (
+        ("GET", f"/customers/{customer}", None),
+        ("POST", "/customers", person),
+    ):
+        assert (await _as(client, twice, method, path, body)).status in {200, 201}
     async with client.http.get("/hub/v1/me", headers={"Authorization": f"Bearer {both}"}) as me:
         shown = await me.json()
     assert isinstance(shown["id"], int)
@@ -153,6 +161,12 @@ async def test_what_can_not_be_made_is_named(hub: Hub, client: Client) -> None:
     await _run(hub, "user", "create", ada, "--role", "GUEST", "--workspace", here)
     wrong = await refused("user", "create", ada, "--role", "GUEST", "--workspace", here)
     assert f"'{ada}' is taken" in wrong
+    wrong = await refused("user", "create", "\udcff", *node, client.node_id, "--role", "USER")
+    assert "the name '\\udcff' is no text in UTF-8" in wrong
+    wrong = await refused(
+        "user", "create", "Bea", *node, client.node_id, "--role", "USER", "--email", "\udcff"
+    )
+    assert "the email '\\udcff' is no text in UTF-8" in wrong
     assert "user not found 2147483647" in await refused("user", "revoke", "2147483647")
 
 
@@ -213,3 +227,49 @@ def test_a_service_names_a_wrong_setting(service: str) -> None:
         2,
         "headwater: HEADWATER_POSTGRES_STATEMENT_CACHE is 'many', expected a whole number\n",
     )
+
+
+SERVERS = {
+    "HEADWATER_DATABASE_URL": "postgresql://a@127.0.0.1:9/b",
+    "HEADWATER_KAFKA_BOOTSTRAP": "127.0.0.1:9",
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "needed"),
+    [
+        ("ingest", SERVERS), ("processor", SERVERS),
+        ("stream-api", ["HEADWATER_DATABASE_URL"]), ("control-api", ["HEADWATER_DATABASE_URL"]),
+    ],
+)  # fmt: skip
+def test_a_service_names_a_server_that_it_is_not_told(service: str, needed: list[str]) -> None:
+    """It would wait for ever for a server that nobody can start."""
+    for name in needed:
+        done = subprocess.run(
+            [*HEADWATER, service],
+            env={**os.environ, **SERVERS, name: ""},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, f"headwater: {name} is not set" in done.stderr) == (2, True), done
+
+
+@pytest.mark.parametrize("service", ["ingest", "stream-api", "control-api"])
+def test_a_service_names_a_port_that_it_can_not_have(service: str) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*HEADWATER, service],
+            env={**os.environ, **SERVERS, "HEADWATER_HTTP_PORT": str(port)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    (line,) = [each for each in log_lines(done.stderr.encode()) if each["level"] == "error"]
+    assert (done.returncode, line["event"]) == (1, "the port can't be had")
+    assert f"127.0.0.1:{port} can't be had" in line["error"]
+    assert "address already in use" in line["error"]
+    assert "Traceback" not in done.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+from tests.cli.conftest import headwater
 from tests.flow.test_tail import HEADWATER, environ_of
 from tests.hub import Client
 
@@ -65,6 +67,21 @@ async def test_prune_says_what_is_wrong(client: Client) -> None:
     code, out = await _prune(client, "--older-than", "a week")
     assert code == 2
     assert "'a week' is no age, expected e.g. 30d, 12h, 90m" in out
+    assert await _prune(client, "--older-than", "999999d") == (
+        0,
+        "nothing to drop\nearliest offset is 1\n",
+    )
     client.workspace_id = client.node_id
     code, out = await _prune(client, "--before-offset", "4")
     assert (code, out) == (1, f"Error: no workspace {client.node_id}\n")
+
+
+async def test_prune_finds_the_hub_that_runs_in_the_folder(client: Client, tmp_path: Path) -> None:
+    prune = ("feed", "prune", "--workspace", client.workspace_id, "--before-offset", "1")
+    # not any Postgres that happens to listen at the usual port
+    nowhere = await headwater(*prune, HEADWATER_HOME=str(tmp_path))
+    assert nowhere.status == 1
+    assert f"no hub runs in {tmp_path} and HEADWATER_DATABASE_URL is not set" in nowhere.error
+    (tmp_path / "servers.env").write_text(f"HEADWATER_DATABASE_URL={client.hub.postgres.url}\n")
+    done = await headwater(*prune, HEADWATER_HOME=str(tmp_path))
+    assert (done.status, done.out) == (0, "nothing to drop\nearliest offset is 1\n"), done
