@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from headwater.embedded.child import spawn, stop
+from headwater.embedded.child import command_of, environ_of, spawn, stop
 from headwater.embedded.jars import fetch_jars
 from headwater.embedded.java import find_java
 from headwater.embedded.ports import LOOPBACK, is_open
@@ -157,11 +157,20 @@ class EmbeddedKafka:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         if cluster.startswith("-"):
             cluster = "A" + cluster[1:]  # else it would be taken for an option
+        format_it = [
+            *java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties),
+            "--standalone",
+        ]  # fmt: skip
+        # ends with us and holds the folder's lock: the start after a kill must not meet it at work
         done = subprocess.run(
-            [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties),
-             "--standalone"],
-            cwd=home, env=self._environ(), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            command_of(format_it, end_with=signal.SIGKILL),
+            cwd=home,
+            env=environ_of(self._environ()),
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=self._keep,
+        )
         properties.unlink()
         if done.returncode:
             raise ServerFailed(f"Kafka's storage can't be formatted: {done.stdout} {done.stderr}")

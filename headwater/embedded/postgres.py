@@ -169,6 +169,7 @@ class EmbeddedPostgres:
             capture_output=True,
             text=True,
             check=False,
+            pass_fds=self._keep,
         )
         if done.returncode:
             raise ServerFailed(f"{program} failed: {done.stderr.strip()}")

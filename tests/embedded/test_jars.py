@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,22 +39,37 @@ def test_what_can_not_be_kept_is_said_and_leaves_nothing(
         fetch_jars()
 
 
-def test_a_download_without_a_network_is_said_and_can_be_repeated(tmp_path: Path) -> None:
+def _fetch_without_a_network(cache: Path) -> subprocess.CompletedProcess[str]:
     script = "from headwater.embedded.jars import fetch_jars; fetch_jars()"
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), DEAD)
     environ = {**os.environ, **proxies, "NO_PROXY": "", "no_proxy": ""}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", script],
-        env={**environ, "HEADWATER_CACHE": str(tmp_path / "cache")},
+        env={**environ, "HEADWATER_CACHE": str(cache)},
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
     )
+
+
+def test_a_download_without_a_network_is_said_and_can_be_repeated(tmp_path: Path) -> None:
+    done = _fetch_without_a_network(tmp_path / "cache")
     assert "can't be fetched" in done.stderr, done.stderr
     assert "JarsBroken" in done.stderr
     assert list((tmp_path / "cache").rglob("*.jar")) == []
     assert list((tmp_path / "cache").glob("maven-*")) == []
+
+
+@pytest.mark.parametrize("broken", [b"", b"broken"])
+def test_a_broken_jar_in_the_cache_is_fetched_again(tmp_path: Path, broken: bytes) -> None:
+    folder = tmp_path / "cache" / "kafka"
+    shutil.copytree(fetch_jars()[0].parent, folder)
+    assert _fetch_without_a_network(tmp_path / "cache").returncode == 0
+    (jar,) = folder.glob("kafka-clients-*.jar")
+    jar.write_bytes(broken)
+    done = _fetch_without_a_network(tmp_path / "cache")
+    assert "org.apache.kafka:kafka-clients:4.3.1 can't be fetched" in done.stderr, done.stderr
 
 
 def test_a_jar_that_is_not_what_the_lock_says_is_not_kept(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import psutil
 import pytest
 
 from headwater.embedded.child import can_mask
+from headwater.embedded.home import held
 from headwater.embedded.ports import LOOPBACK, kept_ports
 from tests.hub import wait_for
 from tests.servers import temporary_folder
@@ -40,25 +42,35 @@ def environ_of(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_up(home: Path) -> Iterator[subprocess.Popen[str]]:
-    """A hub that serves."""
-    environ = environ_of(home)
+def starting_up(home: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A hub that begins to start, and what it prints; it is ended in any case."""
     output = home.parent / "up.txt"
     with output.open("w") as file:
         process = subprocess.Popen(
-            [*HEADWATER, "up"], env=environ, stdout=file, stderr=subprocess.STDOUT, text=True
+            [*HEADWATER, "up"],
+            env=environ_of(home),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-
-    def serves() -> bool:
-        assert process.poll() is None, output.read_text()
-        return "Headwater serves at" in output.read_text()
-
     try:
-        wait_for(serves, 90, "headwater up")
-        yield process
+        yield process, output
     finally:
         process.kill()
         process.wait(10)
+
+
+@contextmanager
+def running_up(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A hub that serves."""
+    with starting_up(home) as (process, output):
+
+        def serves() -> bool:
+            assert process.poll() is None, output.read_text()
+            return "Headwater serves at" in output.read_text()
+
+        wait_for(serves, 90, "headwater up")
+        yield process
 
 
 def headwater(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +89,7 @@ def assert_well(home: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def all_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def all_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
@@ -89,6 +101,10 @@ def wait_for_children(process: subprocess.Popen[str], count: int) -> list[psutil
     """All of them, once there are so many."""
     wait_for(lambda: len(all_of(process)) >= count, 30, f"{count} children")
     return all_of(process)
+
+
+def wait_for_text(file: Path, text: str) -> None:
+    wait_for(lambda: text in file.read_text(), 30, f"{text!r} in {file.name}")
 
 
 def documents_of(text: str) -> list[Any]:
@@ -180,28 +196,51 @@ def test_what_it_prints_can_be_pasted() -> None:
 def test_ctrl_c_at_any_moment_ends_in_order() -> None:
     with temporary_folder() as folder:
         home = folder / "home"
-        output = folder / "up.txt"
         for number in range(4):
-            with output.open("w") as file:
-                up = subprocess.Popen(
-                    [*HEADWATER, "up"],
-                    env=environ_of(home),
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-            wait_for(lambda: "Starting Postgres" in output.read_text(), 30, "the start")
-            everything = wait_for_children(up, number)
-            up.send_signal(signal.SIGINT)
-            up.send_signal(signal.SIGINT)
-            assert up.wait(15) == 0, output.read_text()
-            assert "Stopped." in output.read_text()
-            wait_for_the_end(everything)
+            with starting_up(home) as (up, output):
+                wait_for_text(output, "Starting Postgres")
+                everything = wait_for_children(up, number)
+                up.send_signal(signal.SIGINT)
+                up.send_signal(signal.SIGINT)
+                assert up.wait(15) == 0, output.read_text()
+                assert "Stopped." in output.read_text()
+                wait_for_the_end(everything)
         with running_up(home) as up:
             assert_well(home)
             up.send_signal(signal.SIGINT)
             up.send_signal(signal.SIGINT)
             assert up.wait(15) == 0
+
+
+def test_a_kill_at_the_first_start_leaves_nothing_at_work_in_the_folder() -> None:
+    with temporary_folder() as folder:
+        home = folder / "home"
+        for work in ("kafka.tools.StorageTool", "initdb"):
+            up = subprocess.Popen(
+                [*HEADWATER, "up"], env=environ_of(home), stderr=subprocess.DEVNULL
+            )
+            is_begun = partial(_is_at_work, up, work)
+            wait_for(is_begun, 60, work)
+            started = all_of(up)
+            up.kill()
+            up.wait(10)
+            with held(home, seconds=30):
+                left = [p for p in started if p.is_running() and p.status() != "zombie"]
+                assert left == []
+        with running_up(home):
+            assert_well(home)
+
+
+def _is_at_work(up: subprocess.Popen[Any], work: str) -> bool:
+    assert up.poll() is None
+    return any(work in word for process in all_of(up) for word in _command_line(process))
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def test_a_folder_that_can_not_be_used_is_named() -> None:
@@ -218,6 +257,26 @@ def test_a_folder_that_can_not_be_used_is_named() -> None:
             )
             assert done.returncode == 1
             assert done.stderr.startswith(f"Error: {home} can't be used: "), done.stderr
+
+
+def test_a_wrong_setting_is_named_before_anything_starts() -> None:
+    with temporary_folder() as folder:
+        for name, value in (
+            ("HEADWATER_PROCESSOR_BATCH_RECORDS", "0"),
+            ("HEADWATER_LOG_LEVEL", "LOUD"),
+            ("HEADWATER_DATABASE_URL", "postgresql://a@b:port/c"),
+        ):
+            done = subprocess.run(
+                [*HEADWATER, "up"],
+                env={**environ_of(folder / "home"), name: value},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr.startswith(f"Error: {name} "), done.stderr
+            assert not (folder / "home").exists()
 
 
 def test_a_wrong_database_is_named() -> None:
