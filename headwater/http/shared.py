@@ -45,7 +45,13 @@ class SharedParts:
 @asynccontextmanager
 async def open_shared(settings: Settings) -> AsyncIterator[SharedParts]:
     """Open them, keep the configuration fresh, and close them again. Postgres may be away."""
-    pool = await open_pool(settings.postgres, min_size=1, max_size=8)
+    pool = await open_pool(
+        settings.postgres,
+        min_size=1,
+        max_size=8,
+        # of a processor no statement may fail for its length: it would be repeated for ever
+        statement_seconds=settings.postgres.statement_seconds,
+    )
     configs = ConfigCache(pool)
     stop = asyncio.Event()
     ticker = asyncio.create_task(configs.run(stop))

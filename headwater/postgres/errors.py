@@ -20,9 +20,16 @@ OUTAGE = (
     asyncpg.InvalidAuthorizationSpecificationError,  # the login or its password is wrong
     asyncpg.InvalidCatalogNameError,  # no such database
     asyncpg.IdleInTransactionSessionTimeoutError,  # we were paused; the transaction is gone
+    asyncpg.PostgresSystemError,  # its disk fails: no record is to blame
     OSError,
     TimeoutError,
 )
+_NOT_OUR_SCHEMA = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""The tables are those of another release, or another's: each write would fail, and none is to blame."""
 _CONTENDED = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -38,7 +45,7 @@ def translated() -> Iterator[None]:
     """Turn connection trouble into `Unavailable`, lost races into `Contended`; all else passes."""
     try:
         yield
-    except asyncpg.UndefinedTableError as exc:
+    except _NOT_OUR_SCHEMA as exc:
         raise Unavailable(f"Postgres: {exc}; `headwater migrate` makes the tables") from exc
     except _CONTENDED as exc:
         raise Contended(f"Postgres: {exc}") from exc

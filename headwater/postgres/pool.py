@@ -28,8 +28,16 @@ Row: TypeAlias = asyncpg.Record
 class Pool:
     """A lazily opened pool; `connection()` waits a limited time and raises `Unavailable` after it."""
 
-    def __init__(self, settings: PostgresSettings, *, min_size: int, max_size: int) -> None:
+    def __init__(
+        self,
+        settings: PostgresSettings,
+        *,
+        min_size: int,
+        max_size: int,
+        statement_seconds: float | None,
+    ) -> None:
         self._settings = settings
+        self._statement_seconds = statement_seconds
         self._min_size = min_size
         self._max_size = max_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -45,6 +53,7 @@ class Pool:
                     min_size=self._min_size,
                     max_size=self._max_size,
                     timeout=self._settings.acquire_seconds,
+                    command_timeout=self._statement_seconds,
                     statement_cache_size=self._settings.statement_cache,
                     # a process that is paused in a transaction must not keep its locks: the one that
                     # took over its partitions waits for them
@@ -104,6 +113,16 @@ class Pool:
             pool.terminate()
 
 
-async def open_pool(settings: PostgresSettings, *, min_size: int = 1, max_size: int = 8) -> Pool:
-    """A pool that connects when it is first used."""
-    return Pool(settings, min_size=min_size, max_size=max_size)
+async def open_pool(
+    settings: PostgresSettings,
+    *,
+    min_size: int = 1,
+    max_size: int = 8,
+    statement_seconds: float | None = None,
+) -> Pool:
+    """A pool that connects when it is first used.
+
+    A statement that takes longer than `statement_seconds` is `Unavailable`: Postgres may have fallen silent.
+    Without it a statement takes as long as it takes.
+    """
+    return Pool(settings, min_size=min_size, max_size=max_size, statement_seconds=statement_seconds)

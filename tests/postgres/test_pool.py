@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
 from headwater.errors import Contended, Unavailable
 from headwater.postgres.pool import Pool, open_pool
 from headwater.settings import PostgresSettings
+from tests.servers import running_postgres, temporary_folder
 
 
 async def test_nobody_there_is_unavailable_and_not_an_error_at_the_start() -> None:
@@ -69,3 +75,66 @@ async def test_a_lost_race_is_contended(pool: Pool) -> None:
 
     with pytest.raises(Contended):
         await race()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE feeds RENAME TO fields",
+        "ALTER TABLE feeds RENAME COLUMN last_offset TO latest_offset",
+        "CREATE ROLE stranger; SET SESSION AUTHORIZATION stranger",
+    ],
+)
+async def test_tables_that_are_not_ours_are_unavailable(pool: Pool, change: str) -> None:
+    """As in a deploy that migrates too late: no write is to blame, so none may be refused for it."""
+
+    async def read() -> None:
+        async with pool.transaction() as conn:
+            await conn.execute(change)
+            await conn.fetch("SELECT last_offset FROM feeds")
+
+    with pytest.raises(Unavailable, match="migrate"):
+        await read()
+
+
+async def test_a_failing_disk_is_unavailable(pool: Pool) -> None:
+    raising = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'io_error', MESSAGE = 'no'; END $$"
+    with pytest.raises(Unavailable):
+        async with pool.transaction() as conn:
+            await conn.execute(raising)
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+async def test_a_server_that_falls_silent_is_unavailable_in_time(in_transaction: bool) -> None:
+    """Its connections stay open, and nothing comes."""
+    with temporary_folder() as folder, running_postgres(folder) as server:
+        settings = PostgresSettings(database_url=server.url, acquire_seconds=1)
+        pool = await open_pool(settings, max_size=1, statement_seconds=0.5)
+        taken = pool.transaction if in_transaction else pool.connection
+
+        async def ask() -> int:
+            async with taken() as conn:
+                answer: int = await conn.fetchval("SELECT 1")
+                return answer
+
+        assert await ask() == 1
+        processes = _family(folder)
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(10):
+                for _ in range(2):
+                    with pytest.raises(Unavailable):
+                        await ask()
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
+        assert await ask() == 1
+        await pool.close()
+
+
+def _family(folder: Path) -> list[int]:
+    """The postmaster and its children."""
+    postmaster = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return [postmaster, *map(int, children)]
