@@ -64,6 +64,14 @@ def malformed_json(explanation: str = "") -> Refusal:
     return Refusal(status=400, reason="malformed_json", message="malformed JSON", errors=errors)
 
 
+def malformed_request(explanation: str = "") -> Refusal:
+    """What is no HTTP request."""
+    errors = (FieldError(message=explanation, path=""),) if explanation else ()
+    return Refusal(
+        status=400, reason="malformed_request", message="malformed request", errors=errors
+    )
+
+
 def invalid_parameter(name: str, explanation: str, pointer: str = "") -> Refusal:
     return Refusal(
         status=400,

@@ -32,7 +32,12 @@ def base_url(request: web.Request) -> str:
     """Scheme and host as the client sees them, without a slash at the end."""
     settings = request.app.get(SETTINGS)
     public = None if settings is None else settings.http.public_url
-    return public.rstrip("/") if public else f"{request.scheme}://{request.host}"
+    return public.rstrip("/") if public else f"{request.scheme}://{_encodable(request.host)}"
+
+
+def _encodable(text: str) -> str:
+    """`text` with a question mark for what JSON can't hold: bytes of a header that are no UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def error_body(refusal: Refusal, request: web.Request, logref: str = "") -> JsonObject:
@@ -44,11 +49,16 @@ def error_body(refusal: Refusal, request: web.Request, logref: str = "") -> Json
         path = f"/hub/v1/workspaces/{workspace_id}/customers/{customer_id}"
         data = {"customer": {"id": customer_id, "href": base_url(request) + path}}
     return {
-        "message": refusal.message,
+        "message": _encodable(refusal.message),
         "logref": logref or str(uuid.uuid4()),
         "data": data,
         "errors": [
-            {"message": error.message, "path": error.path, "code": None, "data": None}
+            {
+                "message": _encodable(error.message),
+                "path": error.path,
+                "code": None,
+                "data": None,
+            }
             for error in refusal.errors
         ],
     }

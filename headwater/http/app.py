@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from headwater import metrics
 from headwater.clock import monotonic
@@ -116,6 +117,30 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
         return error_answer(refusals.internal_error(), request, logref)
 
 
+def answer_to_no_request(
+    request: web.Request, status: int, exc: BaseException | None
+) -> web.Response:
+    """For what aiohttp can't make a request of, so that nothing above has seen it; ends the connection."""
+    tracing_id, logref = _new_tracing_id(), str(uuid.uuid4())
+    refusal = refusals.internal_error()
+    if status < 500:
+        is_long = isinstance(exc, LineTooLong)
+        refusal = refusals.malformed_request("the URL or a header is too long" if is_long else "")
+    metrics.REFUSALS.inc(refusal.reason)
+    log.info(
+        "refused",
+        status=refusal.status,
+        reason=refusal.reason,
+        tracing_id=tracing_id,
+        logref=logref,
+    )
+    answer = error_answer(refusal, request, logref)
+    answer.headers["X-Tracing-ID"] = tracing_id
+    answer.headers.update(CORS)
+    answer.force_close()
+    return answer
+
+
 def _is_gone(request: web.Request) -> bool:
     transport = request.transport
     return transport is None or transport.is_closing()
@@ -159,4 +184,8 @@ def _tracing_id(request: web.Request) -> str:
     given = request.headers.get("X-Tracing-ID") or request.headers.get("Contactlab-Tracing-ID")
     if given and _TRACEABLE.fullmatch(given):
         return given
+    return _new_tracing_id()
+
+
+def _new_tracing_id() -> str:
     return f"{random_bits():016x}{random_bits():016x}"

@@ -17,6 +17,8 @@ from headwater.domain.refusal import FieldError, Refusal
 from headwater.errors import Refused
 
 MAX_DEPTH = 64
+MAX_MEMBERS = 1_000
+"""Of a gzip stream: as many as a batch has items. Each costs, also those that hold nothing."""
 _GZIP = 16 + zlib.MAX_WBITS
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
@@ -64,10 +66,14 @@ async def read_body(
 
 
 class _Unpacker:
-    """A gzip stream that comes in pieces; of a bomb no more is unpacked than tells that it is one."""
+    """A gzip stream that comes in pieces; of a bomb no more is unpacked than tells that it is one.
+
+    It may have several members (RFC 1952), as of files that were put one behind the other.
+    """
 
     def __init__(self) -> None:
-        self._stream = zlib.decompressobj(_GZIP)
+        self._member = zlib.decompressobj(_GZIP)
+        self._members = 1
 
     def unpack(self, chunk: bytes, room: int) -> bytes:
         """What the chunk holds, cut off one byte beyond `room`.
@@ -75,17 +81,25 @@ class _Unpacker:
         Raises:
             Refused: 400 a broken stream.
         """
-        try:
-            plain = self._stream.decompress(chunk, room + 1)
-        except zlib.error as exc:
-            raise Refused(refusals.malformed_json(f"the gzip stream is broken: {exc}")) from exc
-        if self._stream.unused_data:
-            raise Refused(refusals.malformed_json("there are bytes behind the gzip stream"))
-        return plain
+        parts: list[bytes] = []
+        while chunk and room >= 0:
+            if self._member.eof:
+                self._member = zlib.decompressobj(_GZIP)
+                self._members += 1
+                if self._members > MAX_MEMBERS:
+                    explanation = f"the gzip stream has more than {MAX_MEMBERS} members"
+                    raise Refused(refusals.malformed_json(explanation))
+            try:
+                parts.append(self._member.decompress(chunk, room + 1))
+            except zlib.error as exc:
+                raise Refused(refusals.malformed_json(f"the gzip stream is broken: {exc}")) from exc
+            room -= len(parts[-1])
+            chunk = self._member.unused_data
+        return b"".join(parts)
 
     def finish(self) -> None:
         """Refuse a stream that ends early."""
-        if not self._stream.eof:
+        if not self._member.eof:
             raise Refused(refusals.malformed_json("the gzip stream ends early"))
 
 

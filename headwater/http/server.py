@@ -8,6 +8,8 @@ import gc
 import structlog
 from aiohttp import http_parser, web
 
+from headwater.errors import NotServing
+from headwater.http.app import answer_to_no_request
 from headwater.http.keys import DRAINING
 from headwater.settings import HttpSettings
 
@@ -18,10 +20,13 @@ async def serve(app: web.Application, settings: HttpSettings, stop: asyncio.Even
     """Serve until `stop`; then be unready, stop accepting, finish what runs (within a limit), and return.
 
     Several processes may serve one port: the kernel spreads the connections.
+
+    Raises:
+        NotServing: the port can't be had.
     """
     if _is_pure_python():
         log.warning("aiohttp runs without its C extensions, several times slower")
-    runner = web.AppRunner(
+    runner = _Runner(
         app,
         access_log=None,
         shutdown_timeout=settings.drain_seconds,
@@ -32,7 +37,12 @@ async def serve(app: web.Application, settings: HttpSettings, stop: asyncio.Even
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port, reuse_port=True, backlog=1024)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as exc:
+            raise NotServing(
+                f"{settings.host}:{settings.port} can't be had: {exc.strerror or type(exc).__name__}"
+            ) from exc
         # what is here now stays: looking at it again and again is 13 % of a bulk request
         gc.collect()
         gc.freeze()
@@ -45,6 +55,40 @@ async def serve(app: web.Application, settings: HttpSettings, stop: asyncio.Even
     finally:
         await runner.cleanup()
         log.info("stopped serving")
+
+
+class _Runner(web.AppRunner):
+    """Runs an application whose answers to bad HTTP look like all others.
+
+    aiohttp answers before any middleware does, with plain text that repeats what it could not read.
+    """
+
+    __slots__ = ()
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        # logs, and raises if a part of another answer is out already
+        super().handle_error(request, status, exc, message)
+        assert isinstance(request, web.Request)
+        return answer_to_no_request(request, status, exc)
 
 
 def _is_pure_python() -> bool:

@@ -173,6 +173,22 @@ async def test_codings(write: Write) -> None:
         assert 200 <= (await write.send(packed, Content_Encoding=coding)).status < 300
 
 
+@WRITES
+async def test_gzip_of_several_members(write: Write) -> None:
+    """As `cat a.gz b.gz` makes it; the limit counts what all of them hold."""
+    plain = orjson.dumps(write.body)
+    members = [gzip.compress(plain[:20]), gzip.compress(b""), gzip.compress(plain[20:])]
+    packed = b"".join(members)
+    assert 200 <= (await write.send(packed, Content_Encoding="gzip")).status < 300
+    many = members[1] * 998 + packed
+    for broken in (packed[:-4], packed + members[0][:5], packed + b"\x00", many):
+        answer = await write.send(broken, Content_Encoding="gzip")
+        refused_loosely(answer, 400, "malformed JSON")
+    blanks = gzip.compress(b" " * 1_000_000)
+    answer = await write.send(packed + 6 * blanks, Content_Encoding="gzip")
+    assert answer.status == 413
+
+
 async def test_64_levels_are_not_too_many(client: Client) -> None:
     def nested(levels: int) -> Any:
         return {"a": nested(levels - 1)} if levels else 1
@@ -206,7 +222,9 @@ async def test_what_is_an_integer(client: Client) -> None:
     for number, fits in INTEGERS:
         answer = await raw_call(client, "POST", "/customers", data=raw % (client.node_id, number))
         assert answer.status == (201 if fits else 400), (number, answer)
-        if not fits:
+        if fits:  # a typed client can read it, whatever the spelling was
+            assert isinstance(answer.body["base"]["educations"][0]["startYear"], int)
+        else:
             refused_loosely(answer, 400, "source customer is not valid")
             assert answer.body["errors"][0]["path"] == "/base/educations/0/startYear"
 
@@ -379,3 +397,36 @@ async def test_100_mb_are_refused_and_memory_stays_flat(
         refused_loosely(answer, 400, "malformed JSON")
     room = 4 * limit + 16_000_000
     assert peak - before < room, f"{(peak - before) / 1e6:.0f} MB more"
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "message"),
+    [
+        (b"Content-Type: \xff", 415, "media type ? not supported, expected application/json"),
+        (b"Content-Encoding: \xff", 415, "media type ? not supported, expected gzip or identity"),
+        (b"Prefer: wait=\xff", 400, "invalid header Prefer"),
+        (b"Host: \xff", 409, "Conflict with exiting customer "),
+    ],
+    ids=["type", "coding", "prefer", "host"],
+)
+async def test_a_header_that_is_no_utf_8_is_told_in_json(
+    client: Client, header: bytes, status: int, message: str
+) -> None:
+    await client.customer(externalId="a1")
+    made = await client.customer(externalId="b1")
+    body = b'{"externalId":"a1"}'  # a conflict, whose answer names the host
+    lines = [
+        f"PATCH {client.path('/customers/' + made['id'])} HTTP/1.1".encode(),
+        f"Authorization: Bearer {client.token}".encode(),
+        f"Content-Length: {len(body)}".encode(),
+        b"Connection: close",
+        header,
+        *([] if header.startswith(b"Host") else [b"Host: hub"]),
+    ]
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.hub.port)
+    writer.write(b"\r\n".join([*lines, b"", body]))
+    head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nAccess-Control-Allow-Origin: *\r\n" in head
+    assert orjson.loads(answer)["message"].startswith(message)

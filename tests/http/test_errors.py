@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -45,7 +48,56 @@ async def test_no_such_route_and_no_such_method(client: Client) -> None:
     _is_error(answer, 405, "Request method 'DELETE' not supported")
 
 
-@pytest.mark.parametrize("customer_id", ["123", "not-existing", str(uuid.uuid4())])
+@pytest.mark.parametrize(
+    ("raw", "explanations"),
+    [
+        (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", []),
+        (b"GET / HTTP/1.1\r\n\r\n", []),
+        (b"GET /hub/v1/me?x=\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", []),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization Bearer secret-word\r\n\r\n", []),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", []),
+        (
+            b"GET /hub/v1/me?x=%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 9_000),
+            ["the URL or a header is too long"],
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\nX-Y: %b\r\n\r\n" % (b"x" * 9_000),
+            ["the URL or a header is too long"],
+        ),
+    ],
+)
+async def test_what_is_no_http_request(client: Client, raw: bytes, explanations: list[str]) -> None:
+    there = urlsplit(client.hub.url)
+    reader, writer = await asyncio.open_connection(there.hostname, there.port)
+    writer.write(raw)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    head, _, text = answer.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines[1:])
+    body = json.loads(text)
+    logref = body["logref"]
+    assert (lines[0].split(" ", 1)[1], body) == (
+        "400 Bad Request",
+        {
+            "message": "malformed request",
+            "logref": logref,
+            "data": None,
+            "errors": [
+                {"message": explanation, "path": "", "code": None, "data": None}
+                for explanation in explanations
+            ],
+        },
+    )
+    assert headers["Content-Type"] == "application/json; charset=utf-8"
+    assert headers["Access-Control-Allow-Origin"] == "*"
+    assert headers["X-Tracing-ID"]
+    assert logref in [line.get("logref") for line in client.hub.log_of("web")]
+
+
+@pytest.mark.parametrize(
+    "customer_id", ["123", "not-existing", pytest.param(str(uuid.uuid4()), id="another")]
+)
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
 async def test_an_unknown_customer(client: Client, customer_id: str, method: str) -> None:
     body = {"nodeId": client.node_id, "externalId": "a"} if method in {"PATCH", "PUT"} else None
