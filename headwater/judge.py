@@ -136,6 +136,10 @@ def _judge_customer(
     errors += found
     if not isinstance(command, CreateCustomer):
         if errors or document is None:
+            if isinstance(command, ReplaceCustomer) and isinstance(body_node_id, str):
+                named = _find_node(body_node_id, config, nodes)
+                if isinstance(named, Node):
+                    errors = _with_missing(errors, parsed, named)
             return Judged(refusal=refusals.customer_not_valid(*errors))
         # in the spelling of the store, so that upper case is no other node
         named_id = None if body_node_id is None else str(_find_id(body_node_id) or body_node_id)
@@ -149,8 +153,8 @@ def _judge_customer(
         node = named
         if node.type is NodeType.AGGREGATE:
             errors += (FieldError(message="aggregate node is read-only", path="/nodeId"),)
-        elif document is not None:
-            errors += missing_properties(document, node)
+        else:
+            errors = _with_missing(errors, parsed if document is None else document, node)
     if errors or document is None or node is None:
         return Judged(refusal=refusals.customer_not_valid(*errors))
     no_check = config.customer_policy is CustomerPolicy.NO_CHECK
@@ -160,6 +164,18 @@ def _judge_customer(
         body_node_id=body_node_id,
         match_value=None if no_check else match_key(document, node.unique),
     )
+
+
+def _with_missing(
+    errors: tuple[FieldError, ...], document: JsonObject, node: Node
+) -> tuple[FieldError, ...]:
+    """`errors`, and what `node` asks for and `document`, valid or not, lacks (customer-model 5.1).
+
+    What is empty is told as missing and no more: "" is no email address either.
+    """
+    missing = missing_properties(document, node)
+    paths = {error.path for error in missing}
+    return tuple(error for error in errors if error.path not in paths) + missing
 
 
 def _judge_event(

@@ -10,9 +10,9 @@ import jsonschema_rs
 
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.refusal import FieldError
-from headwater.validation.compile import DateTree, compile_schema, derive, formatted_paths
+from headwater.validation.compile import SpellingTree, compile_schema, derive, spelled_paths
 from headwater.validation.formats import FORMATS
-from headwater.validation.normalise import as_meant, with_dates
+from headwater.validation.normalise import as_meant, spelled
 from headwater.validation.report import report
 
 Errors: TypeAlias = tuple[FieldError, ...]
@@ -20,14 +20,14 @@ Errors: TypeAlias = tuple[FieldError, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A derived schema, its validator, and where its dates stand.
+    """A derived schema, its validator, and where values stand that have one spelling on the wire.
 
     `digits`: texts of digits are read as the integers that they spell.
     """
 
     derived: JsonObject
     validator: jsonschema_rs.Draft7Validator
-    dates: DateTree | None
+    spellings: SpellingTree | None
     digits: bool
 
     def __call__(self, value: JsonValue, root: str) -> tuple[JsonValue, Errors]:
@@ -37,8 +37,8 @@ class Check:
             errors = report(self.validator, self.derived, value, root)
             if errors:
                 return value, errors
-        if self.dates is not None:
-            value = with_dates(value, self.dates)
+        if self.spellings is not None:
+            value = spelled(value, self.spellings)
         return value, ()
 
 
@@ -48,12 +48,13 @@ def make_check(
     *,
     formats: Mapping[str, Callable[[str], bool]] = FORMATS,
     digits: bool = False,
+    integers: bool = False,
 ) -> Check:
-    """The check of a public schema."""
+    """The check of a public schema; `integers`: 2000.0 is stored as 2000 where an integer is meant."""
     derived = derive(schema, definitions or {})
     return Check(
         derived=derived,
         validator=compile_schema(derived, formats),
-        dates=formatted_paths(derived),
+        spellings=spelled_paths(derived, integers=integers),
         digits=digits,
     )

@@ -83,25 +83,29 @@ def named_formats(
     return {PREFIX + name: check for name, check in formats.items()}
 
 
-DateTree: TypeAlias = JsonObject | str
-"""`date-time` or `date` where a date stands; else an object of members and `[]` for elements."""
+SpellingTree: TypeAlias = JsonObject | str
+"""`date-time`, `date` or `integer` where such a value stands; else an object of members and `[]` for
+elements.
+"""
 
 
-def formatted_paths(derived: JsonObject) -> DateTree | None:
-    """Where dates stand in documents of a schema; None if nowhere.
+def spelled_paths(derived: JsonObject, *, integers: bool = False) -> SpellingTree | None:
+    """Where dates, and `integers`, stand in documents of a schema; None if nowhere.
 
     Walking only this keeps normalising cheap.
     """
     form = derived.get("format", "").removeprefix(PREFIX)
     if form in {"date-time", "date"}:
         return str(form)
+    if integers and "integer" in derived.get("type", ()):
+        return "integer"
     tree: JsonObject = {}
     for name, inner in derived.get("properties", {}).items():
-        found = formatted_paths(inner)
+        found = spelled_paths(inner, integers=integers)
         if found is not None:
             tree[name] = found
     if "items" in derived:
-        found = formatted_paths(derived["items"])
+        found = spelled_paths(derived["items"], integers=integers)
         if found is not None:
             tree["[]"] = found
     return tree or None

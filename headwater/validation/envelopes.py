@@ -14,12 +14,11 @@ EVENT_MEMBERS = frozenset(
         # judged
         "customerId", "bringBackProperties", "type", "context", "properties", "contextInfo", "date",
         "tracking",
-        # ignored here: the system's, those that older clients send, and a batch item's own key
+        # ignored here: the system's, and those that older clients send
         "id", "nodeId", "mode", "origin", "prev", "next", "registeredAt", "updatedAt", "version",
-        "idempotencyKey",
     }
 )  # fmt: skip
-"""Members that the body of an event may hold (event-model 1)."""
+"""Members that the body of an event may hold (event-model 1). A batch item's own key is taken out before."""
 
 MAX_VALUE = 255
 """Longest session value or external id."""

@@ -75,7 +75,8 @@ def _compile(config_version: int, definitions: Mapping[str, JsonObject]) -> _Rul
                     name: _schema_of(definition, limits[name])
                     for name, definition in definitions.items()
                 },
-            }
+            },
+            integers=True,
         ),
         disabled=frozenset(name for name, limit in limits.items() if limit.get("enabled") is False),
         list_limits=string_list_limits(definitions),

@@ -1,4 +1,4 @@
-"""Reading what clients mean: dates in one spelling, PHP's empty arrays as objects.
+"""Reading what clients mean: dates and integers in one spelling, PHP's empty arrays as objects.
 
 Nothing here changes its argument; what needs no change is returned as it is.
 """
@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.moment import find_date, find_datetime, format_datetime
-from headwater.validation.compile import DateTree
+from headwater.validation.compile import SpellingTree
 
 
-def with_dates(value: JsonValue, tree: DateTree) -> JsonValue:
-    """`value` with the strings at the places of `tree` in the wire's spelling (contacthub 2.7)."""
+def spelled(value: JsonValue, tree: SpellingTree) -> JsonValue:
+    """`value` with dates and integers at the places of `tree` in the wire's spelling.
+
+    Source: contacthub 2.7; sdk-expectations 6 (a typed client reads no 2000.0 where an integer is meant).
+    """
     if isinstance(tree, str):
-        return _spelled(value, tree) if isinstance(value, str) else value
+        if isinstance(value, float) and tree == "integer":
+            return int(value)
+        return _spell_date(value, tree) if isinstance(value, str) else value
     if isinstance(value, list):
         inner = tree.get("[]")
-        return value if inner is None else [with_dates(element, inner) for element in value]
+        return value if inner is None else [spelled(element, inner) for element in value]
     if not isinstance(value, dict):
         return value
     result = value
@@ -24,7 +29,7 @@ def with_dates(value: JsonValue, tree: DateTree) -> JsonValue:
         before = value.get(name)
         if before is None:
             continue
-        after = with_dates(before, inner)
+        after = spelled(before, inner)
         if after is not before:
             if result is value:
                 result = dict(value)
@@ -32,7 +37,7 @@ def with_dates(value: JsonValue, tree: DateTree) -> JsonValue:
     return result
 
 
-def _spelled(text: str, form: str) -> str:
+def _spell_date(text: str, form: str) -> str:
     if form == "date":
         return find_date(text) or text
     moment = find_datetime(text)

@@ -33,7 +33,9 @@ class Validator:
     def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
         # years of educations are its only integers; clients send them as text
-        self._customer = make_check(schemas.customer, schemas.customer["definitions"], digits=True)
+        self._customer = make_check(
+            schemas.customer, schemas.customer["definitions"], digits=True, integers=True
+        )
         self._types: dict[str, Check] = {}
         self._contexts = {
             name: make_check(context.schema, schemas.context_definitions, formats=CONTEXT_FORMATS)
