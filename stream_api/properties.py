@@ -23,7 +23,11 @@ _COLUMNS: Mapping[str, str] = MappingProxyType(
         "registeredAt": "registered_at",
         "updatedAt": "updated_at",
         "version": "version",
+        "deleted": "deleted",
     }
+)
+_AUTHORS: Mapping[str, str] = MappingProxyType(
+    {"sourceInfo.registeredBy": "registered_by", "sourceInfo.updatedBy": "updated_by"}
 )
 _TEXTS = (
     "extra",
@@ -53,7 +57,6 @@ _FLAGS = tuple(
 _LISTS: Mapping[str, str] = MappingProxyType(
     {
         "tags": "auto manual",
-        "sourceInfo": "registeredBy updatedBy",
         "base.contacts.otherContacts": "name type value",
         "base.contacts.mobileDevices": "identifier appId name type notificationService",
         "base.educations": "id schoolType schoolName schoolConcentration startYear endYear isCurrent",
@@ -77,8 +80,9 @@ def _tree_of(paths: Iterable[str]) -> Tree:
 
 
 def _all_paths() -> Iterator[str]:
-    yield from ("id", "externalId", "enabled", "deleted", "extended")
+    yield from ("id", "externalId", "enabled", "extended")
     yield from _COLUMNS
+    yield from _AUTHORS
     yield from _TEXTS
     yield from _NUMBERS
     yield from _FLAGS
@@ -111,6 +115,8 @@ def find_sort_key(path: str, *, descending: bool, config: WorkspaceConfig) -> So
         return key(Kind.ENABLED)
     if path in _COLUMNS:
         return key(Kind.COLUMN, (_COLUMNS[path],))
+    if path in _AUTHORS:
+        return key(Kind.TEXT_COLUMN, (_AUTHORS[path],))
     if path in _NUMBERS:
         return key(Kind.NUMBER)
     if path in _TEXTS or path in _FLAGS:

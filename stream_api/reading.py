@@ -4,7 +4,9 @@ its client takes its time. How it is sent is in handlers/updates.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -22,7 +24,7 @@ from stream_api.follow import Follower
 from stream_api.keys import FOLLOWER, STREAM
 from stream_api.reader import Reader, enter_reader
 
-STEP_BYTES = 1024 * 1024
+STEP_BYTES = 256 * 1024
 """A step ends once it holds so much: what a reader that takes nothing costs this process."""
 
 # One statement for the whole step would be slower: Postgres doubles a text of megabytes as it grows.
@@ -111,6 +113,17 @@ class Reading:
             next_offset=pages[-1].next_offset,
             is_end=pages[-1].is_end,
         )
+
+    @asynccontextmanager
+    async def ahead(self, after: int, limit: int) -> AsyncIterator[asyncio.Task[Step]]:
+        """`next_step`, under way while the step before it is being sent."""
+        upcoming = asyncio.create_task(self.next_step(after, limit))
+        try:
+            yield upcoming
+        finally:
+            # to its end also if nobody wants it any more: a query that is cut costs its connection
+            await asyncio.wait([upcoming])
+            upcoming.cancelled() or upcoming.exception()
 
     async def _read(self, after: int | None, limit: int) -> list[FeedPage]:
         pages: list[FeedPage] = []

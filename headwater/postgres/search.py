@@ -31,6 +31,7 @@ class Kind(StrEnum):
     ID = "order_id"
     NUMBER = "order_number"
     TEXT = "order_text"
+    TEXT_COLUMN = "order_text_column"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,12 @@ class StoredSession:
     value: str
 
 
-_COLUMNS = frozenset({"int_id", "version", "registered_at", "updated_at", "node_id"})
+_COLUMNS = frozenset(
+    {
+        "int_id", "version", "registered_at", "updated_at", "node_id", "deleted",
+        "registered_by", "updated_by",
+    }
+)  # fmt: skip
 _EVENT_COLUMNS = {"date": "date", "registeredAt": "registered_at", "updatedAt": "updated_at"}
 
 
@@ -112,7 +118,7 @@ async def search_customers(
     pieces: list[str] = []
     for key in order:
         direction = "DESC" if key.descending else "ASC"
-        if key.kind is Kind.COLUMN:
+        if key.kind in {Kind.COLUMN, Kind.TEXT_COLUMN}:
             (column,) = key.path
             if column not in _COLUMNS:
                 raise ValueError(f"customers have no column {column!r} to sort by")

@@ -58,6 +58,10 @@ c.id {direction}
 -- A column that is never null: NULLS LAST would keep the indexes from serving the order.
 c.{column} {direction}
 
+-- name: order_text_column
+-- The same for text, by code point.
+c.{column} COLLATE "C" {direction}
+
 -- name: order_external_id
 -- By code point, whatever the database's locale.
 c.external_id COLLATE "C" {direction} NULLS LAST

@@ -8,6 +8,7 @@ memory than one step.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -99,18 +100,21 @@ async def _send_page(
     if step.is_end or left_rows <= 0:
         return json_answer(_end_of_page(body, step.next_offset))
     async with _answering(reading.request, "application/json; charset=utf-8") as answer:
-        await answer.write(b'{"updates":[' + body)
+        sent = b'{"updates":[' + body
         while not step.is_end and left_rows > 0 and left_bytes > 0:
             try:
-                step = await reading.next_step(step.next_offset, left_rows)
+                async with reading.ahead(step.next_offset, left_rows) as upcoming:
+                    if sent:
+                        await answer.write(sent)
+                        sent = b""
+                    step = await upcoming
             except (Refused, Unavailable, Contended):
                 break  # the reader goes on from here, and is told then
             body = joined(step.bodies, Form.PAGE)
             left_rows -= step.updates
             left_bytes -= len(body)
-            if body:
-                await answer.write(b"," + body)
-        await answer.write(b'],"nextOffset":%d}' % step.next_offset)
+            sent = b"," + body if body else b""
+        await answer.write(sent + b'],"nextOffset":%d}' % step.next_offset)
     return answer
 
 
@@ -277,15 +281,22 @@ def _cut(request: web.Request) -> None:
         transport.abort()
 
 
-_FORMS = {"text/event-stream": Form.EVENTS, "application/x-ndjson": Form.LINES}
+_FORMS = {
+    "text/event-stream": Form.EVENTS,
+    "application/x-ndjson": Form.LINES,
+    "application/json": Form.PAGE,
+    "application/*": Form.PAGE,
+    "*/*": Form.PAGE,
+}
+_WEIGHT = re.compile(r";\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", re.ASCII | re.IGNORECASE)
 
 
 def _preferred_form(accept: Sequence[str]) -> Form:
-    """The form of the first media type of `Accept` that we know; a page without one."""
+    """The form that `Accept` gives the greatest weight, of equal ones the first; a page without one."""
+    preferred, greatest = Form.PAGE, 0.0
     for media_range in ",".join(accept).split(","):
-        media_type = media_range.partition(";")[0].strip().lower()
-        if media_type in _FORMS:
-            return _FORMS[media_type]
-        if media_type in {"application/json", "application/*", "*/*"}:
-            return Form.PAGE
-    return Form.PAGE
+        form = _FORMS.get(media_range.partition(";")[0].strip().lower())
+        weight = _WEIGHT.search(media_range)
+        if form is not None and (given := float(weight[1]) if weight else 1.0) > greatest:
+            preferred, greatest = form, given
+    return preferred

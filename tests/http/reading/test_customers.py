@@ -142,6 +142,17 @@ async def test_sorted_both_ways_nulls_last_ties_by_id(
         assert await _ids(reads, sort=f"{path},desc") == made[::-1] + unset
 
 
+async def test_sorted_by_what_the_hub_sets(reads: Reads) -> None:
+    made = [str(await reads.writer.customer(by=by)) for by in ("A", "a", "user:1")]
+    for path in ("sourceInfo.registeredBy", "sourceInfo.updatedBy"):
+        assert await _ids(reads, sort=path) == made
+        assert await _ids(reads, sort=f"{path},desc") == made[::-1]
+    for path in ("deleted", "version", "nodeId"):
+        assert (
+            await _ids(reads, sort=path) == await _ids(reads, sort=f"{path},desc") == sorted(made)
+        )
+
+
 async def test_several_keys_the_first_wins(reads: Reads) -> None:
     ids = {}
     for first, last in (("A", "1"), ("A", "2"), ("B", "1")):

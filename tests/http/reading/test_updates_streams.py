@@ -203,8 +203,13 @@ async def test_lines_that_are_cut_don_t_look_complete(reads: Reads) -> None:
         ("text/html, application/x-ndjson;q=0.9", "application/x-ndjson"),
         ("application/X-NDJSON", "application/x-ndjson"),
         ("text/html", "application/json"),
+        ("text/event-stream;q=0, application/json", "application/json"),
+        ("application/x-ndjson; Q=0.000", "application/json"),
+        ("application/json;q=0.5, application/x-ndjson", "application/x-ndjson"),
+        ("application/x-ndjson;q=0.2, */*;q=0.1", "application/x-ndjson"),
+        ("application/x-ndjson;q=best", "application/x-ndjson"),
     ],
 )
 async def test_accept_chooses_the_form(reads: Reads, accept: str, content_type: str) -> None:
-    answer = await reads.get("/updates", headers={"Accept": accept})
-    assert answer.headers["Content-Type"] == f"{content_type}; charset=utf-8"
+    async with reads.stream("/updates", headers={"Accept": accept}) as answer:
+        assert answer.headers["Content-Type"] == f"{content_type}; charset=utf-8"
