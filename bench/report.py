@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 
 MEMORY_MB = 300
+_NAME_WIDTH = 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +59,20 @@ def at_most(name: str, value: float, wanted: float) -> Aim:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Print the table."""
-    table = Table(show_lines=True)
-    for title in ("leg", "unit", "hub", "floor", "ratio", "CPU ratio"):
-        table.add_column(title, no_wrap=title != "leg")
-    for title in ("aims", "more", "CPU s/million", "peak MB"):
+    """Print the table; what is too wide goes on in the next line, nothing is cut."""
+    table = Table(show_lines=True, box=HORIZONTALS, pad_edge=False)
+    # fixed: the name would be the first to be squeezed
+    table.add_column("leg", width=_NAME_WIDTH, overflow="fold")
+    for title in ("hub", "floor", "ratio", "CPU\nratio"):
+        table.add_column(title, no_wrap=True, justify="right")
+    for title in ("aims", "more"):
+        table.add_column(title, overflow="fold")
+    for title in ("CPU s/\nmillion", "peak MB"):
         table.add_column(title, no_wrap=True)
     for row in rows:
         aims = [f"[{'green' if a.met else 'red'}]{a.text}: {_word(a)}[/]" for a in row.aims]
         table.add_row(
-            row.name,
-            row.unit,
+            f"{row.name}\n[dim]{row.unit}[/]",
             f"{row.value:,.0f}",
             "" if row.floor is None else f"{row.floor:,.0f}",
             "" if row.ratio is None else f"{row.ratio:.2f}",
