@@ -76,8 +76,10 @@ async def untrusted(client: Client) -> Client:
     return await source(client, provider="JavaScript")
 
 
-async def person(client: Client, role: str, permission: str = "RW") -> Client:
-    """A user of the workspace with a role, and a permission on the client's node."""
+async def person(
+    client: Client, role: str, permission: str = "RW", *, node: str | None = None
+) -> Client:
+    """A user of the workspace with a role, and a permission on the client's node or `node`."""
     token = new_token()
     pool = await open_pool(PostgresSettings(database_url=client.hub.postgres.url), max_size=1)
     try:
@@ -90,7 +92,7 @@ async def person(client: Client, role: str, permission: str = "RW") -> Client:
                 workspace_id,
                 uuid.uuid4().hex,
                 [role],
-                json.dumps([{"id": client.node_id, "permission": permission}]),
+                json.dumps([{"id": node or client.node_id, "permission": permission}]),
                 hash_token(token),
                 clock.now(),
             )

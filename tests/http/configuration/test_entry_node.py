@@ -100,7 +100,9 @@ async def test_the_document_that_was_read_may_be_sent_back(control: Control) -> 
     await control.refused(answer, 400, "source node is not valid", fault)
 
 
-@pytest.mark.parametrize("text", ["123", "not-existing", str(uuid.uuid4())])
+@pytest.mark.parametrize(
+    "text", ["123", "not-existing", pytest.param(str(uuid.uuid4()), id="another")]
+)
 async def test_an_unknown_node(control: Control, text: str) -> None:
     for method in ("GET", "PUT"):
         answer = await control.call(method, f"/nodes/entries/{text}")

@@ -77,7 +77,7 @@ async def test_a_body_that_is_not_valid(
     await control.refused(answer, 400, INVALID, (message, path))
 
 
-@pytest.mark.parametrize("text", ["x", "123", str(uuid.uuid4())])
+@pytest.mark.parametrize("text", ["x", "123", pytest.param(str(uuid.uuid4()), id="another")])
 async def test_a_node_that_is_unknown(control: Control, text: str) -> None:
     body = {"provider": "API", "name": "till", "nodes": [control.node_id, text]}
     answer = await control.call("POST", "/sources", body)
@@ -224,7 +224,7 @@ async def test_delete_answers_nothing_and_kills_the_token(control: Control) -> N
     await control.refused(answer, 404, f"source not found {made['id']}")
 
 
-@pytest.mark.parametrize("text", ["123", str(uuid.uuid4())])
+@pytest.mark.parametrize("text", ["123", pytest.param(str(uuid.uuid4()), id="another")])
 async def test_an_unknown_source(control: Control, text: str) -> None:
     for method, rest in (("GET", ""), ("PUT", ""), ("DELETE", ""), ("POST", "/refresh-token")):
         answer = await control.call(method, f"/sources/{text}{rest}")

@@ -32,7 +32,9 @@ async def test_a_client_may_send_a_content_type_without_a_body(control: Control)
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("text", ["123", "not-a-uuid", str(uuid.uuid4())])
+@pytest.mark.parametrize(
+    "text", ["123", "not-a-uuid", pytest.param(str(uuid.uuid4()), id="another")]
+)
 @pytest.mark.parametrize(("method", "rest"), [("GET", ""), ("PUT", "/status")])
 async def test_an_unknown_workspace(control: Control, text: str, method: str, rest: str) -> None:
     answer = await control.call(method, f"/hub/v1/workspaces/{text}{rest}")
