@@ -6,6 +6,7 @@ refused write can be kept exactly as it came, and a header can be read without t
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ from headwater.errors import HubError
 from headwater.topics import HEADER
 
 VERSION = 1
+
+PACKED_FROM_BYTES = 65_536
 
 
 class Undecodable(HubError):
@@ -142,8 +145,17 @@ def decode_envelope(header: bytes, body: bytes) -> Command:
         raise Undecodable(f"the record has no header {HEADER!r}")
     try:
         return _decode_fields(orjson.loads(header), body)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+    except (
+        orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError, AttributeError,
+        OverflowError, OSError,  # of a time that no calendar holds
+    ) as exc:  # fmt: skip
         raise Undecodable(f"the envelope can't be read: {exc!r}") from exc
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or "\x00" in value:
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _uuid(text: str) -> UUID:
@@ -169,10 +181,10 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
     envelope = Envelope(
         workspace_id=_workspace_of(fields["workspace"]),
         operation_id=OperationId(_uuid(fields["operation"])),
-        caller=fields["caller"],
+        caller=_text(fields["caller"]),
         accepted_at=_moment(fields["accepted"]),
-        tracing_id=fields["tracing"],
-        fingerprint=fields["fingerprint"],
+        tracing_id=_text(fields["tracing"]),
+        fingerprint=_text(fields["fingerprint"]),
         repeatable=fields.get("repeatable", False),
         keyed=fields.get("keyed", False),
         reply_to=None if reply is None else ReplyTo(partition=reply[0], correlation=reply[1]),
@@ -250,7 +262,10 @@ def refusal_from_json(fields: JsonObject) -> Refusal:
 
 
 def encode_result(result: Result) -> bytes:
-    """A line of JSON about the outcome, then the entity's text as it is."""
+    """A line of JSON about the outcome, then the entity's text: as it is, or packed if it is large.
+
+    A customer within its limit can be shown in more than a message of Kafka may hold, mostly of nulls.
+    """
     head: JsonObject = {"c": result.correlation, "s": result.status}
     if result.refusal is not None:
         head["r"] = refusal_to_json(result.refusal)
@@ -259,7 +274,11 @@ def encode_result(result: Result) -> bytes:
         head["id"] = result.entity_id
         head["n"] = result.version
         head["b"] = result.body is not None
-    return orjson.dumps(head) + b"\n" + (result.body or b"")
+    body = result.body or b""
+    if len(body) > PACKED_FROM_BYTES:
+        head["z"] = True
+        body = zlib.compress(body, 1)
+    return orjson.dumps(head) + b"\n" + body
 
 
 def decode_result(raw: bytes) -> Result:
@@ -271,6 +290,8 @@ def decode_result(raw: bytes) -> Result:
     try:
         head_bytes, body = raw.split(b"\n", 1)
         head = orjson.loads(head_bytes)
+        if head.get("z"):
+            body = zlib.decompress(body)
         refusal = head.get("r")
         return Result(
             correlation=head["c"],
@@ -281,5 +302,5 @@ def decode_result(raw: bytes) -> Result:
             body=body if head.get("b") else None,
             refusal=None if refusal is None else refusal_from_json(refusal),
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, zlib.error) as exc:
         raise Undecodable(f"the result can't be read: {exc!r}") from exc

@@ -23,12 +23,10 @@ from headwater.domain.refusal import FieldError
 from headwater.errors import Refused
 from headwater.judge import Judged
 from ingest.results import Identifiers
-from ingest.write import Writing, topic_and_key
+from ingest.write import Writing, no_longer_awaited, topic_and_key
 
 MAX_BATCH_BYTES = 5_242_880
 MAX_BATCH_ITEMS = 1_000
-_TIMED = 7
-"""The UUID version that begins with a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,16 +87,13 @@ def item_fingerprint(body: bytes) -> str:
 
 
 def item_ids(writing: Writing, batch: Identifiers, place: int) -> Identifiers:
-    """The ids of an item, from those of its batch: who repeats or joins the batch finds them all again."""
+    """The ids of an item, from those of its batch: who repeats or joins the batch finds its operations again."""
     workspace_id = writing.config.id
     digest = hashlib.sha512(batch.operation_id.bytes + place.to_bytes(4, "big")).digest()
     operation_id, entity_id, session_id = digest[:16], digest[16:32], digest[32:48]
-    if batch.entity_id.version == _TIMED:
-        # as of single writes: the time first, so that inserts into the indexes stay local
-        milliseconds = batch.entity_id.int >> 80
-        named = mint(workspace_id, milliseconds, int.from_bytes(entity_id[:8], "big") >> 6)
-    else:
-        named = mint_from_digest(workspace_id, entity_id)
+    # as of single writes: the time first, so that inserts into the indexes stay local
+    milliseconds = batch.entity_id.int >> 80
+    named = mint(workspace_id, milliseconds, int.from_bytes(entity_id[:8], "big") >> 6)
     return replace(
         batch,
         operation_id=mint_from_digest(space_of(workspace_id, writing.caller.name), operation_id),
@@ -118,6 +113,15 @@ async def accept_items(writing: Writing, items: Sequence[Item]) -> None:
         for item in items
     ]
     await _accept(writing, answered, items)
+
+
+async def leave_items_waiting(writing: Writing, items: Sequence[Item]) -> None:
+    """As `leave_waiting`, for items whose client is told 202.
+
+    Raises:
+        Unavailable: as `accept_items`.
+    """
+    await _accept(writing, [no_longer_awaited(item.command) for item in items], items)
 
 
 async def accept_and_wait_for_items(

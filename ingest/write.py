@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 from aiohttp import web
@@ -165,8 +166,9 @@ def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Ide
         digest = _digest(writing, item, named)
         return Identifiers(
             operation_id=mint_from_digest(space, digest[:16]),
-            entity_id=mint_from_digest(workspace_id, digest[16:32]),
-            session_id=mint_from_digest(workspace_id, digest[32:48]),
+            # not from the key: what it once made lives on when the key is free again
+            entity_id=new_id(workspace_id),
+            session_id=new_id(workspace_id),
             repeatable=True,
             keyed=True,
             batch=writing.batch if item or key is not None else None,
@@ -184,9 +186,15 @@ def identify(writing: Writing, *, item: str = "", key: str | None = None) -> Ide
 
 
 def identify_event(writing: Writing, *, item: str = "", key: str | None = None) -> Identifiers:
-    """As `identify`, for an event: it needs one id, and a repetition without a key is a second event."""
-    if key is not None or writing.idempotency_key is not None:
-        return identify(writing, item=item, key=key)
+    """As `identify`, for an event: it needs one id, and a repetition without a key is a second event.
+
+    It is answered before anybody asks what its key has made, so its id always belongs to the key.
+    """
+    named = key if key is not None else writing.idempotency_key
+    if named is not None:
+        digest = _digest(writing, item, named)
+        own = mint_from_digest(writing.config.id, digest[16:32])
+        return replace(identify(writing, item=item, key=key), entity_id=own)
     own = new_id(writing.config.id)
     return Identifiers(
         operation_id=own, entity_id=own, session_id=own, repeatable=False, keyed=False
@@ -292,6 +300,24 @@ async def accept_and_wait(
             return None
 
 
+def no_longer_awaited(command: Command) -> Command:
+    """The command once more, after its client has waited in vain and before it is told 202.
+
+    The first one may be decided by now, for a client that waits: its outcome is kept for a short time, and a
+    refusal would be told to nobody. Behind it on its partition, this one changes both.
+    """
+    return replace(command, envelope=replace(command.envelope, answered=True, repeatable=True))
+
+
+async def leave_waiting(writing: Writing, command: Command, verdict: Judged) -> None:
+    """See to it that the outcome is kept for a client that is told 202 now.
+
+    Raises:
+        Unavailable: Kafka can't take it.
+    """
+    await writing.door.acceptor.accept(no_longer_awaited(command), *topic_and_key(command, verdict))
+
+
 async def answer_write(
     request: web.Request, writing: Writing, command: Command, verdict: Judged, ids: Identifiers
 ) -> wire.Result | web.Response:
@@ -320,6 +346,7 @@ async def _answer_write(
     result = await accept_and_wait(writing, command, verdict)
     if result is None:
         if writing.preference.wait_seconds is not None:
+            await leave_waiting(writing, command, verdict)
             return asynchronous(request, writing, ids)
         await remember_pending(writing, ids)
         raise Refused(refusals.write_still_pending())
@@ -412,14 +439,29 @@ def is_strict(request: web.Request) -> bool:
 
 
 def session_value_of(request: web.Request) -> str | None:
-    """`sessionId`: 1 to 255 characters."""
+    """`sessionId`: 1 to 255 characters.
+
+    Raises:
+        Refused: 400 `invalid parameter sessionId`.
+    """
     value = request.query.get("sessionId")
     if value is None:
         return None
+    if "\ufffd" in value and not _is_utf8(request.rel_url.raw_query_string):
+        # every byte that can't be read is U+FFFD: the sessions of different visitors would be one
+        raise Refused(refusals.invalid_parameter("sessionId", "expected UTF-8"))
     if not 1 <= len(value) <= 255 or "\x00" in value:
         explanation = "expected 1 to 255 characters"
         raise Refused(refusals.invalid_parameter("sessionId", explanation))
     return value
+
+
+def _is_utf8(raw_query: str) -> bool:
+    try:
+        unquote_to_bytes(raw_query).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def item_error(refusal: refusals.Refusal, error: JsonObject) -> JsonObject:

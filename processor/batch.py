@@ -7,7 +7,7 @@ offsets; or nothing of it. Who waits is answered after the commit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -24,13 +24,16 @@ from headwater.domain.refusal import Refusal
 from headwater.errors import ConfigMoved
 from headwater.postgres.config import read_workspace_config
 from headwater.postgres.customers import read_versions, take_int_ids
+from headwater.postgres.events import read_event_versions
 from headwater.postgres.offsets import move_offsets
 from headwater.postgres.outcomes import (
     Operation,
     Rejection,
     close_rejections,
+    is_rejected,
     lock_config_version,
     lock_open_rejections,
+    prolong_operations,
     read_operations,
     write_operations,
     write_rejections,
@@ -115,7 +118,7 @@ async def apply_batch(
     decoded = decode(batch.records)
     parts.crash.after(Step.DECODE)
     await _load_configs(decoded, parts)
-    checked = validate(decoded, parts.configs, parts.validator)
+    checked = validate(decoded, parts.configs, parts.validator, give_up=give_up)
     parts.crash.after(Step.VALIDATE)
     works = _share_out(checked, parts.configs)
     judged = metrics.STEP_SECONDS.lap(started, "judge")
@@ -234,7 +237,9 @@ async def _leave_out_repeated(
             envelope = item.command.envelope
             if envelope.replay_of is not None:
                 work.replayed.add(envelope.replay_of)
-            elif envelope.repeatable:
+            elif envelope.repeatable or not isinstance(item.command, RecordEvent):
+                # the first call of a customer write doesn't know that it will be repeated, and comes after
+                # its repetition if Kafka got it from a producer that was given up
                 repeatable.add(envelope.operation_id)
                 if envelope.batch is not None:
                     repeatable.add(envelope.batch.operation_id)
@@ -316,18 +321,30 @@ async def _keep_outcomes(conn: Connection, work: _Work, now: datetime) -> None:
     operations: dict[OperationId, Operation] = {}
     rejections: dict[UUID, Rejection] = {}
     closed: list[RejectionId] = []
+    prolonged: set[OperationId] = set()
     for position, item in zip(work.positions, work.checked, strict=True):
         outcome = work.outcomes[position]
-        if isinstance(outcome, Skipped) or position in work.answers:
+        if isinstance(outcome, Skipped):
             continue
         command = item.command
-        is_first = command is not None and command.envelope.operation_id not in operations
-        if command is not None and is_first and position not in work.misused:
+        if position in work.answers:
+            if command is None or not command.envelope.answered:
+                continue  # its client is told now
+            prolonged.add(command.envelope.operation_id)
+        elif command is not None and position not in work.misused:
             operation = _operation_of(command, outcome, now)
             if operation is not None:
-                operations[operation.id] = operation
+                first = operations.setdefault(operation.id, operation)
+                if first.expires_at < operation.expires_at:
+                    operations[operation.id] = replace(first, expires_at=operation.expires_at)
         if isinstance(outcome, Rejected) and _is_kept(command, now):
             rejection = _rejection_of(item, outcome.refusal)
+            if outcome.refusal.reason == refusals.idempotency_key_reused().reason and (
+                rejection.id in rejections
+                or await is_rejected(conn, work.workspace_id, rejection.id)
+            ):
+                # its id is that of the write which used the key first, and was refused too
+                rejection = replace(rejection, id=RejectionId(item.decoded.position_id))
             rejections.setdefault(rejection.id, rejection)
         elif command is not None and command.envelope.replay_of is not None:
             closed.append(command.envelope.replay_of)
@@ -347,6 +364,7 @@ async def _keep_outcomes(conn: Connection, work: _Work, now: datetime) -> None:
     await write_operations(
         conn, work.workspace_id, list(operations.values()), replayed=replayed, now=now
     )
+    await prolong_operations(conn, work.workspace_id, prolonged, now + KEPT)
     await write_rejections(conn, work.workspace_id, list(rejections.values()), now)
     await close_rejections(conn, work.workspace_id, closed)
 
@@ -437,13 +455,21 @@ async def _read_documents(conn: Connection, works: list[_Work]) -> dict[tuple[UU
     for work in works:
         if work.stored is not None:
             documents.update(work.stored.documents)
-        wanted = {
-            (outcome.entity_id, outcome.version)
-            for outcome in work.outcomes.values()
-            if isinstance(outcome, Applied) and outcome.version is not None and outcome.body is None
-        }
-        older = [key for key in wanted if key not in documents]
-        documents.update(await read_versions(conn, work.workspace_id, older))
+        older: set[tuple[UUID, int]] = set()
+        events: set[tuple[UUID, int]] = set()
+        for outcome in work.outcomes.values():
+            if (
+                isinstance(outcome, Applied)
+                and outcome.version is not None
+                and outcome.body is None
+            ):
+                key = (outcome.entity_id, outcome.version)
+                if outcome.entity_type == "EVENT":  # known, or it had a body
+                    events.add(key)
+                elif key not in documents:
+                    older.add(key)
+        documents.update(await read_versions(conn, work.workspace_id, list(older)))
+        documents.update(await read_event_versions(conn, work.workspace_id, list(events)))
     return documents
 
 

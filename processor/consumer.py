@@ -53,7 +53,8 @@ class Consumer:
         self._positions: dict[Partition, KafkaOffset] = {}
         self._applying = asyncio.Lock()  # never held around getmany: the listener waits for it
         self._progress_at = monotonic()
-        self._lost: RecordsLost | None = None
+        self._failure: Exception | None = None
+        """What the listener ran into: aiokafka only logs it, and goes on without positions."""
         self._stop = asyncio.Event()
         self._alarm = RejectionAlarm(settings, monotonic)
         metrics.LAG.read_all_by(self._lag)
@@ -89,8 +90,8 @@ class Consumer:
             await stop_consumer(self._consumer)
 
     async def _step(self) -> None:
-        if self._lost is not None:
-            raise self._lost
+        if self._failure is not None:
+            raise self._failure
         try:
             # cancelling getmany can end its fetch task, so it is only ever given a time limit
             fetched = await self._consumer.getmany(
@@ -106,6 +107,7 @@ class Consumer:
             await self._watch()
             return
         async with self._applying:
+            await self._check_in_place(fetched)
             batch = self._batch(fetched)
             if not batch.records:
                 return
@@ -134,6 +136,32 @@ class Consumer:
         # on its way while the next batch is applied; one at a time, so that nothing piles up
         await self._sending
         self._sending = asyncio.ensure_future(self._send(answers))
+
+    async def _check_in_place(self, fetched: dict[TopicPartition, list[object]]) -> None:
+        """Notice that the library went on elsewhere, as it does when Kafka doesn't hold what comes next.
+
+        What was fetched before a seek is elsewhere too, and no loss.
+
+        Raises:
+            RecordsLost: Kafka doesn't hold what comes next.
+            Unavailable: Kafka doesn't say. The records are not applied: end, starting again is harmless.
+        """
+        elsewhere = [
+            topic_partition
+            for topic_partition, messages in fetched.items()
+            if (expected := self._positions.get((topic_partition.topic, topic_partition.partition)))
+            is not None
+            and messages[0].offset != expected  # type: ignore[attr-defined]  # untyped library
+        ]
+        if not elsewhere:
+            return
+        with translated():
+            beginnings = await self._consumer.beginning_offsets(elsewhere)
+            ends = await self._consumer.end_offsets(elsewhere)
+        for topic_partition in elsewhere:
+            partition = (topic_partition.topic, topic_partition.partition)
+            begin, end = beginnings[topic_partition], ends[topic_partition]
+            _check_held(partition, self._positions[partition], begin, end)
 
     def _batch(self, fetched: dict[TopicPartition, list[object]]) -> Batch:
         """The fetched records that are ours and come next, customers before events."""
@@ -183,6 +211,10 @@ class Consumer:
                 log.info("partitions assigned", partitions=len(partitions))
                 return
 
+    def fail(self, failure: Exception) -> None:
+        """End `run` with this failure."""
+        self._failure = failure
+
     async def _seek(self, wanted: list[Partition]) -> None:
         """Seek those of `wanted` that are still ours."""
         topic_partitions = [
@@ -207,12 +239,7 @@ class Consumer:
             topic_partition = TopicPartition(*partition)
             next_offset = stored[partition]
             begin, end = beginnings[topic_partition], ends[topic_partition]
-            if not begin <= next_offset <= end:
-                self._lost = RecordsLost(
-                    f"{partition[0]}/{partition[1]}: Postgres expects record {next_offset} next, "
-                    f"Kafka holds {begin} to {end}"
-                )
-                return
+            _check_held(partition, next_offset, begin, end)
             try:
                 self._consumer.seek(topic_partition, next_offset)
             except IllegalStateError:
@@ -298,7 +325,18 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library
         await self._consumer.drain(revoked)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._consumer.take(assigned)
+        try:
+            await self._consumer.take(assigned)
+        except Exception as exc:  # noqa: BLE001  # handed to `run`, which ends with it
+            self._consumer.fail(exc)
+
+
+def _check_held(partition: Partition, next_offset: int, begin: int, end: int) -> None:
+    if not begin <= next_offset <= end:
+        raise RecordsLost(
+            f"{partition[0]}/{partition[1]}: Postgres expects record {next_offset} next, "
+            f"Kafka holds {begin} to {end}"
+        )
 
 
 def _record(message: object) -> Record:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from headwater.domain.ids import CustomerId, EventId, NodeId, WorkspaceId
 from headwater.postgres import statements
@@ -80,6 +81,21 @@ async def insert_events(
         records=[(workspace_id, *event) for event in new.values()],
     )
     return set(new)
+
+
+async def read_event_versions(
+    conn: Connection, workspace_id: WorkspaceId, wanted: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], str]:
+    """The documents of (event id, version) pairs that are still kept."""
+    if not wanted:
+        return {}
+    rows = await conn.fetch(
+        SQL["read_event_versions"],
+        workspace_id,
+        [event_id for event_id, _ in wanted],
+        [version for _, version in wanted],
+    )
+    return {(row["id"], row["version"]): row["document"] for row in rows}
 
 
 async def lock_anonymous_events(

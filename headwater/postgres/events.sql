@@ -4,6 +4,15 @@
 -- Which of these are stored already, deleted ones too. $1 workspace, $2 ids
 SELECT id FROM events WHERE workspace_id = $1 AND id = ANY ($2::uuid[]);
 
+-- name: read_event_versions
+-- The present version stands in events, those before it in versions. $1 workspace, $2 ids, $3 versions
+SELECT e.id, wanted.version, coalesce(v.document, e.document) AS document
+FROM unnest($2::uuid[], $3::integer[]) AS wanted (id, version)
+JOIN events e ON e.workspace_id = $1 AND e.id = wanted.id
+LEFT JOIN versions v
+    ON v.workspace_id = $1 AND v.entity_id = wanted.id AND v.version = wanted.version
+WHERE e.version = wanted.version OR v.document IS NOT NULL;
+
 -- name: lock_anonymous_events
 -- The events that wait for these values, oldest first. $1 workspace, $2 nodes, $3 types, $4 values
 SELECT e.id, e.node_id, e.version, e.document, e.bring_back_type, e.bring_back_value, e.updated_at,

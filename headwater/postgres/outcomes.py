@@ -111,6 +111,14 @@ async def write_operations(
         raise Contended("an operation was decided by another batch meanwhile")
 
 
+async def prolong_operations(
+    conn: Connection, workspace_id: WorkspaceId, ids: Collection[OperationId], expires_at: datetime
+) -> None:
+    """Keep outcomes that are known for longer; those that are kept longer anyway stay as they are."""
+    if ids:
+        await conn.execute(SQL["prolong_operations"], workspace_id, list(ids), expires_at)
+
+
 async def claim_key(
     conn: Connection,
     workspace_id: WorkspaceId,
@@ -154,6 +162,12 @@ async def write_rejections(
         [r.payload for r in rejections],
         now,
     )
+
+
+async def is_rejected(conn: Connection, workspace_id: WorkspaceId, id_: RejectionId) -> bool:
+    """Whether there is a rejection with this id, in whatever state."""
+    found: bool = await conn.fetchval(SQL["is_rejected"], workspace_id, id_)
+    return found
 
 
 async def lock_open_rejections(

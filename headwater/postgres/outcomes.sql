@@ -25,6 +25,10 @@ ON CONFLICT (workspace_id, id) DO UPDATE SET
 WHERE o.expires_at <= $12 OR o.id = ANY ($11::uuid[])
 RETURNING o.id;
 
+-- name: prolong_operations
+-- $1 workspace, $2 ids, $3 expires at
+UPDATE operations SET expires_at = $3 WHERE workspace_id = $1 AND id = ANY ($2::uuid[]) AND expires_at < $3;
+
 -- name: claim_key
 -- An idempotency key of a whole batch: who comes first under it decides its fingerprint, which is returned.
 -- $1 workspace, $2 id, $3 fingerprint, $4 expires at, $5 now
@@ -55,6 +59,10 @@ ON CONFLICT (workspace_id, id) DO UPDATE SET
     reason = excluded.reason, status = excluded.status, message = excluded.message,
     errors = excluded.errors, rejected_at = excluded.rejected_at
 WHERE rejections.state = 'OPEN';
+
+-- name: is_rejected
+-- $1 workspace, $2 id
+SELECT EXISTS (SELECT FROM rejections WHERE workspace_id = $1 AND id = $2);
 
 -- name: lock_open_rejections
 -- Those that may still be replayed. $1 workspace, $2 ids

@@ -35,6 +35,7 @@ from ingest.batch import (
     item_fingerprint,
     item_ids,
     item_key,
+    leave_items_waiting,
     read_items,
 )
 from ingest.precedence import about_customer
@@ -223,6 +224,9 @@ async def _apply_items(
             outcomes: list[wire.Result | None] = [None] * len(good)
         else:
             outcomes = await accept_and_wait_for_items(writing, good)
+            if writing.preference.wait_seconds is not None:
+                late = [item for item, o in zip(good, outcomes, strict=True) if o is None]
+                await leave_items_waiting(writing, late)
     except Unavailable:
         # they may get there all the same: the identical call must not make them twice
         remember_unsure(writing, batch)

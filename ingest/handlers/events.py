@@ -15,7 +15,7 @@ from aiohttp import web
 
 from headwater import clock, wire
 from headwater.domain import refusal as refusals
-from headwater.domain.commands import RecordEvent
+from headwater.domain.commands import Command, RecordEvent
 from headwater.domain.configuration import DEFAULT_EVENT_BYTES
 from headwater.domain.ids import EventId, find_uuid, was_minted
 from headwater.domain.json import JsonObject, JsonValue
@@ -51,6 +51,8 @@ from ingest.write import (
     item_error,
     judged,
     key_claimed,
+    leave_waiting,
+    no_longer_awaited,
     preference_applied,
     topic_and_key,
 )
@@ -97,7 +99,10 @@ async def _accept(
     writing: Writing, command: RecordEvent, verdict: Judged, waits: bool
 ) -> wire.Result | None:
     if waits:
-        return await accept_and_wait(writing, command, verdict)
+        result = await accept_and_wait(writing, command, verdict)
+        if result is None:
+            await leave_waiting(writing, command, verdict)
+        return result
     await writing.door.acceptor.accept(command, *topic_and_key(command, verdict))
     return None
 
@@ -165,7 +170,8 @@ def _elements(body: bytes) -> list[_Item]:
 
 
 def _lines(body: bytes) -> list[_Item]:
-    return [line for line in body.split(b"\n") if line.strip()]
+    # the line's end is no part of the event, whose bytes are counted
+    return [line.removesuffix(b"\r") for line in body.split(b"\n") if line.strip()]
 
 
 def _judge_item(
@@ -255,9 +261,13 @@ async def _wait_for_items(
     good: list[_Good],
     results: list[JsonObject | None],
 ) -> None:
+    late: list[tuple[Command, bytes]] = []
+
     async def one(item: _Good) -> None:
         result = await accept_and_wait(writing, item.command, item.verdict)
         if result is None:
+            _, key = topic_and_key(item.command, item.verdict)
+            late.append((no_longer_awaited(item.command), key))
             results[item.place] = {"status": 202, "id": item.command.event_id}
         elif result.refusal is not None:
             results[item.place] = item_error(result.refusal, error_body(result.refusal, request))
@@ -265,6 +275,7 @@ async def _wait_for_items(
             results[item.place] = {"status": 201, "id": item.command.event_id}
 
     await asyncio.gather(*(one(item) for item in good))
+    await writing.door.acceptor.accept_many(late, EVENTS)
 
 
 async def read_event_status(request: web.Request) -> web.Response:
@@ -276,14 +287,19 @@ async def read_event_status(request: web.Request) -> web.Response:
     if event_id is not None:
         async with request.app[POOL].connection() as conn:
             found = await find_event_status(conn, config.id, event_id)
-    if found is not None and (
-        found.gone or (found.node_id is not None and not caller.may_read(found.node_id))
-    ):
+    is_foreign = (
+        found is not None
+        and found.node_id is not None
+        and not (caller.may_read(found.node_id) or caller.may_write(found.node_id))
+    )
+    if found is not None and (found.gone or (is_foreign and caller.is_source)):
         event_id = found = None
     if event_id is None or (found is None and not was_minted(config.id, event_id)):
         raise Refused(refusals.entity_not_found("event", text))
     # also an untrusted source: it was given the id, and the state says nothing of the profile
     require_role(caller, READERS | POSTERS)
+    if is_foreign:
+        raise Refused(refusals.permission_missing())
     return json_answer(
         {
             "id": str(event_id),

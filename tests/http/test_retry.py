@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 from headwater.embedded.ports import kept_ports
@@ -149,6 +150,32 @@ async def test_a_key_is_its_sources(hub: Hub) -> None:
         assert mine.body["id"] != its.body["id"]
 
 
+async def test_a_key_is_free_again_when_its_days_are_over(hub: Hub, client: Client) -> None:
+    one, other = ({"nodeId": client.node_id, "externalId": name} for name in ("a1", "b1"))
+    first = await _call(client, "POST", "/customers", one, Idempotency_Key="k")
+    batch = {"customers": [one | {"externalId": "c1"}]}
+    await _call(client, "POST", "/customers/batch", batch, Idempotency_Key="kb")
+    await _expire_operations(hub, client.workspace_id)
+    second = await _call(client, "POST", "/customers", other, Idempotency_Key="k")
+    assert (first.status, second.status) == (201, 201)
+    batch = {"customers": [one | {"externalId": "d1"}]}
+    answer = await _call(client, "POST", "/customers/batch", batch, Idempotency_Key="kb")
+    assert [result["status"] for result in answer.body["results"]] == [201]
+    names = [customer["externalId"] for customer in await _customers(client)]
+    assert sorted(names) == ["a1", "b1", "c1", "d1"]
+
+
+async def _expire_operations(hub: Hub, workspace_id: str) -> None:
+    conn = await asyncpg.connect(hub.postgres.url)
+    try:
+        await conn.execute(
+            "UPDATE operations SET expires_at = now() - interval '1 s' WHERE workspace_id = $1",
+            workspace_id,
+        )
+    finally:
+        await conn.close()
+
+
 async def test_those_in_flight_join(hub: Hub) -> None:
     async with make_client(hub, unique=[]) as client:
         body = {"nodeId": client.node_id, "externalId": "a1"}
@@ -278,6 +305,27 @@ async def test_who_prefers_to_wait_is_told_where_to_ask(patient_hub: Hub) -> Non
             await eventually(applied_at, 60, "the processor to catch up")
         assert (await client.call("GET", path)).body["version"] == 4
         assert len(await _customers(client)) == 2
+
+        async def kept_for_days() -> bool:
+            return await _short_lived(patient_hub, client.workspace_id, started) == 0
+
+        await eventually(
+            kept_for_days, what="the outcomes to be kept for who was told where to ask"
+        )
+
+
+async def _short_lived(hub: Hub, workspace_id: str, operations: list[str]) -> int:
+    conn = await asyncpg.connect(hub.postgres.url)
+    try:
+        found: int = await conn.fetchval(
+            "SELECT count(*) FROM operations WHERE workspace_id = $1 AND id = ANY ($2::uuid[])"
+            " AND expires_at < now() + interval '6 days'",
+            workspace_id,
+            operations,
+        )
+    finally:
+        await conn.close()
+    return found
 
 
 async def test_a_client_that_hangs_up_loses_and_doubles_nothing(patient_hub: Hub) -> None:

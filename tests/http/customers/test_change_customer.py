@@ -159,7 +159,9 @@ async def test_a_deleted_customer_is_unknown(client: Client, method: str) -> Non
 
 
 @METHODS
-@pytest.mark.parametrize("customer_id", ["123", "not-existing", str(uuid.uuid4())])
+@pytest.mark.parametrize(
+    "customer_id", ["123", "not-existing", pytest.param(str(uuid.uuid4()), id="another")]
+)
 async def test_an_unknown_customer_goes_before_its_body(
     client: Client, method: str, customer_id: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.http.callers import FORBIDDEN, another_node, person, refused, source, untrusted
@@ -123,6 +124,21 @@ async def test_a_session_that_is_none(client: Client, value: str) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["%FF", "caf%E9", "%ED%A0%80"])
+async def test_a_session_that_is_no_utf_8(client: Client, value: str) -> None:
+    # read with replacement characters, the sessions of different visitors would be one
+    body = {"nodeId": client.node_id, "externalId": "a1"}
+    answer = await client.call("POST", f"/customers?sessionId={value}", body)
+    refused(answer, 400, "invalid parameter sessionId", ("expected UTF-8", "/sessionId"))
+
+
+async def test_a_session_with_a_replacement_character(client: Client) -> None:
+    body = {"nodeId": client.node_id, "externalId": "a1"}
+    made = await client.call("POST", "/customers", body, params={"sessionId": "\ufffd"})
+    sessions = await client.call("GET", f"/customers/{made.body['id']}/sessions")
+    assert [session["value"] for session in sessions.body["elements"]] == ["\ufffd"]
+
+
 @pytest.mark.parametrize(
     ("change", "errors"),
     [
@@ -161,6 +177,25 @@ async def test_every_missing_unique_and_mandatory_property_is_named(hub: Hub) ->
             ("unique customer property is required", "/base/contacts/email"),
             ("mandatory property is required", "/base/lastName"),
         )
+
+
+async def test_missing_properties_are_named_beside_other_faults(hub: Hub) -> None:
+    unique = ["externalId", "base.contacts.email"]
+    async with make_client(hub, unique=unique, mandatory=["base.lastName"]) as client:
+        made = await client.customer(
+            externalId="a1", base={"lastName": "Lee", "contacts": {"email": "a@x.it"}}
+        )
+        body = {"nodeId": client.node_id, "surprise": 1, "base": {"contacts": {"email": ""}}}
+        for method, path in (("POST", "/customers"), ("PUT", f"/customers/{made['id']}")):
+            refused(
+                await client.call(method, path, body),
+                400,
+                INVALID,
+                ("property is not defined", "/surprise"),
+                ("unique customer property is required", "/externalId"),
+                ("unique customer property is required", "/base/contacts/email"),
+                ("mandatory property is required", "/base/lastName"),
+            )
 
 
 async def test_an_unknown_node(client: Client, unknown_id: str) -> None:
@@ -209,3 +244,22 @@ async def test_an_untrusted_source_reads_no_profile_by_merging(client: Client) -
     )
     seen = ("id", "nodeId", "version", "registeredAt", "updatedAt")
     assert (answer.status, answer.body) == (201, {name: made[name] for name in seen})
+
+
+async def test_a_customer_that_is_shown_in_a_megabyte_is_answered(client: Client) -> None:
+    """Unset members are shown as nulls: of many small elements they are the most."""
+    signs = [chr(code) for code in range(33, 127) if chr(code) not in '"\\/']
+    ids = [*signs, *(a + b for a in signs for b in signs)][:5_430]
+    body = {
+        "nodeId": client.node_id,
+        "externalId": "a1",
+        "base": {"subscriptions": [{"id": one} for one in ids]},
+    }
+    raw = orjson.dumps(body)
+    assert len(raw) <= 65_535
+    answer = await client.call("POST", "/customers", data=raw)
+    assert answer.status == 201, answer.raw[:200]
+    assert len(answer.raw) > 1_048_576
+    assert [shown["id"] for shown in answer.body["base"]["subscriptions"]] == ids
+    again = await client.call("GET", f"/customers/{answer.body['id']}")
+    assert again.body == answer.body

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.http.callers import refused
 from tests.hub import Client, eventually
 
 REUSED = (422, "idempotency key reused")
@@ -73,6 +74,13 @@ async def test_a_refused_event_does_not_use_its_key_up(client: Client) -> None:
     refused = await _post(client, client.event(type="noSuchType"), Idempotency_Key="k")
     assert refused.status == 400
     assert (await _post(client, client.event(), Idempotency_Key="k")).status == 202
+
+
+async def test_a_key_in_the_body_of_a_single_event_is_refused(client: Client) -> None:
+    """It is a member of batch items; here it would protect from nothing."""
+    answer = await _post(client, {**client.event(), "idempotencyKey": "k"})
+    fault = ("property is not defined", "/idempotencyKey")
+    refused(answer, 400, "source event is not valid", fault)
 
 
 async def test_a_key_of_an_asynchronous_write_is_checked_at_once(client: Client) -> None:
@@ -150,3 +158,18 @@ async def test_a_client_that_goes_away_before_its_answer_has_written_once(client
     got = [u["entity"]["data"]["properties"]["title"] for u in await client.feed()]
     assert len(got) == len(set(got))
     assert set(got) <= {*titles, "last"}
+
+
+async def test_a_repetition_that_waits_is_answered_with_the_event(client: Client) -> None:
+    key = {"Idempotency-Key": "k", "Prefer": "wait=10"}
+    first = await client.call("POST", "/events", client.event(), headers=key)
+    assert first.status == 201
+    again = await client.call("POST", "/events", client.event(), headers=key)
+    assert (again.status, again.raw) == (201, first.raw)
+    owner = await client.customer(externalId="a1")  # attaches it: a second version
+    answer = await client.call("POST", f"/customers/{owner['id']}/sessions", {"value": "s1"})
+    assert answer.status == 201
+    attached = await client.call("GET", f"/events/{first.body['id']}")
+    assert attached.body["version"] == 1
+    again = await client.call("POST", "/events", client.event(), headers=key)
+    assert (again.status, again.raw) == (201, first.raw)

@@ -190,6 +190,18 @@ async def test_lines_are_judged_one_by_one(client: Client) -> None:
     assert messages == ["malformed JSON", "source event is not valid", "malformed JSON"]
 
 
+async def test_the_end_of_a_line_is_no_part_of_the_event(client: Client) -> None:
+    """An event of the greatest size that is allowed, on lines of both kinds."""
+    event = client.event(properties={"title": ""})
+    event["properties"]["title"] = "x" * (65_535 - len(orjson.dumps(event)))
+    line = orjson.dumps(event)
+    lines = b"\r\n".join([line, b"", line]) + b"\n" + line + b"\r\n"
+    answer = await client.call("POST", "/events/batch", data=lines, headers=NDJSON)
+    assert (answer.status, _statuses(answer)) == (202, [202] * 3)
+    answer = await client.call("POST", "/events/batch", data=line + b" \n", headers=NDJSON)
+    assert (answer.status, _statuses(answer)) == (202, [413])
+
+
 async def test_waiting_gives_the_verdicts(client: Client) -> None:
     unknown = {**_events(client, 1)[0], "bringBackProperties": None}
     unknown["customerId"] = "00000000-0000-4000-8000-000000000000"

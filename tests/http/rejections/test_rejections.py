@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from headwater import clock, wire
+from headwater.cli.provision import revoke_user
 from headwater.domain.commands import Envelope, RecordEvent
 from headwater.domain.ids import EventId, NodeId, OperationId, RejectionId, WorkspaceId
 from headwater.domain.moment import format_datetime
@@ -221,6 +222,27 @@ async def test_refused_again_it_stays_open(client: Client, unknown_id: str) -> N
     assert (await client.call("GET", f"/rejections/{event_id}")).body == before
 
 
+async def test_a_write_of_somebody_who_lost_the_token_stays_open(client: Client) -> None:
+    ada, admin = await person(client, "USER"), await person(client, "ADMIN")
+    headers = {"Authorization": f"Bearer {ada.token}"}
+    async with ada.http.get("/hub/v1/me", headers=headers) as answer:
+        user_id = (await answer.json())["id"]
+    payload = orjson.dumps(client.event())
+    rejection_id = await _keep_rejection(
+        client, payload=payload, node_id=client.node_id, caller=f"user:{user_id}"
+    )
+    await revoke_user(client.hub.postgres.url, user_id)
+    replayed = await admin.call("POST", f"/rejections/{rejection_id}/replay")
+    assert (replayed.status, replayed.body) == (202, {"matched": 1, "replayed": 1})
+
+    async def refused_again() -> bool:
+        found = (await admin.call("GET", f"/rejections/{rejection_id}")).body
+        return bool((found["status"], found["reason"]) == ("OPEN", "not_authorized"))
+
+    await eventually(refused_again)
+    assert await client.feed() == []
+
+
 async def test_dry_runs_do_nothing(client: Client, unknown_id: str) -> None:
     event_id = await _rejected_event(client, unknown_id)
     for path in (f"/rejections/{event_id}/replay", "/rejections/replay"):
@@ -304,6 +326,7 @@ async def _keep_rejection(
     node_id: str,
     envelope: bytes | None = None,
     received_at: Any = None,
+    caller: str = "user:1",
 ) -> str:
     """A kept refusal of an event, as the processor writes it; returns its id."""
     event_id = EventId(uuid.uuid4())
@@ -313,7 +336,7 @@ async def _keep_rejection(
             envelope=Envelope(
                 workspace_id=WorkspaceId(uuid.UUID(client.workspace_id)),
                 operation_id=OperationId(event_id),
-                caller="user:1",
+                caller=caller,
                 accepted_at=received_at,
                 tracing_id="test",
                 fingerprint="0" * 32,
@@ -331,7 +354,7 @@ async def _keep_rejection(
         status=400,
         message="source event is not valid",
         errors=[],
-        caller="user:1",
+        caller=caller,
         received_at=received_at,
         envelope=envelope,
         payload=payload,
