@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headwater.cli.doctor import doctor
 from headwater.cli.feed import feed
@@ -28,6 +29,8 @@ from headwater.cli.up import up
 from headwater.domain.configuration import CustomerPolicy, Permission, Role
 from headwater.domain.ids import NodeId, WorkspaceId, find_uuid
 from headwater.embedded.jars import fetch_jars
+from headwater.embedded.kafka import rehearse
+from headwater.embedded.postgres import ServerFailed
 from headwater.errors import HubError, Refused
 from headwater.postgres.migrate import migrate
 
@@ -52,8 +55,14 @@ def main() -> None:
 
 @main.command()
 def fetch() -> None:
-    """Fetch Kafka's jars into the cache, once."""
+    """Fetch Kafka's jars into the cache, and rehearse its start; once."""
     click.echo(f"{len(fetch_jars())} jars of Kafka are there")
+    try:
+        with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()) as bar:
+            bar.add_task("Rehearsing Kafka's start", total=None)
+            rehearse()
+    except ServerFailed as exc:
+        click.echo(f"Kafka's start could not be rehearsed, it will take longer: {exc}", err=True)
 
 
 @main.command("migrate")

@@ -8,16 +8,18 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from headwater.embedded.ahead import ahead_file, ahead_options
 from headwater.embedded.child import command_of, environ_of, spawn, stop
 from headwater.embedded.jars import fetch_jars
 from headwater.embedded.java import find_java
-from headwater.embedded.ports import LOOPBACK, is_open
+from headwater.embedded.ports import LOOPBACK, is_open, kept_ports
 from headwater.embedded.postgres import ServerFailed
 from headwater.errors import Unavailable
 from headwater.kafka import answers
@@ -57,11 +59,14 @@ num.network.threads=2
 num.io.threads=4
 """
 
+_REHEARSAL_SECONDS = 120.0
+"""How long Java may take to write what it keeps."""
+
 
 class EmbeddedKafka:
     """One broker with its data in `folder`; `port` for clients, `controller_port` for itself.
 
-    `properties` add to ours, or take their place.
+    `properties` add to ours, or take their place; `java_options` take the place of those of ahead.py.
     """
 
     def __init__(
@@ -72,8 +77,10 @@ class EmbeddedKafka:
         *,
         keep: Sequence[int] = (),
         properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] | None = None,
     ) -> None:
         self._folder = folder
+        self._java_options = java_options
         self._more = properties or {}
         self._keep = keep
         self.port = port
@@ -104,16 +111,19 @@ class EmbeddedKafka:
         properties.write_text(self._written(self._folder.name), encoding="ascii")
         logging = home / "kafka-log4j2.yaml"
         logging.write_text(_LOGGING, encoding="utf-8")
-        java = [
-            str(find_java()),
-            "-Xms384m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4",
+        java = find_java()
+        options = self._java_options
+        run = [
+            str(java),
+            "-Xms384m", "-Xmx384m", "-XX:+UseSerialGC",
+            *(ahead_options(java, jars) if options is None else options),
             f"-Dlog4j2.configurationFile={logging.resolve().as_uri()}",
             "-cp", os.pathsep.join(str(jar) for jar in jars),
         ]  # fmt: skip
         if not (self._folder / "meta.properties").exists():
-            self._format(java)
+            self._format(run)
         self.process = spawn(
-            [*java, "kafka.Kafka", str(properties)],
+            [*run, "kafka.Kafka", str(properties)],
             log=self._log,
             cwd=home,
             environ=self._environ(),
@@ -158,8 +168,9 @@ class EmbeddedKafka:
         if cluster.startswith("-"):
             cluster = "A" + cluster[1:]  # else it would be taken for an option
         format_it = [
-            *java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties),
-            "--standalone",
+            # it ends before a better compiler has paid for itself
+            *java, "-XX:TieredStopAtLevel=1",
+            "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), "--standalone",
         ]  # fmt: skip
         # ends with us and holds the folder's lock: the start after a kill must not meet it at work
         done = subprocess.run(
@@ -197,3 +208,39 @@ class EmbeddedKafka:
                     return
                 time.sleep(0.05)
         raise ServerFailed(f"Kafka did not start; see {self._log}")
+
+
+def rehearse() -> Path | None:
+    """Start and stop a Kafka to keep what its start has loaded (about 30 s); None if it is kept already.
+
+    Raises:
+        JarsBroken: as of `launch`.
+        ServerFailed: it could not be started, or Java kept nothing.
+    """
+    file = ahead_file(find_java(), fetch_jars())
+    if file is None or file.is_file():
+        return None
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix="rehearsal-") as name:
+        folder = Path(name)
+        ports = kept_ports(folder / "ports.json", ("kafka", "controller"))
+        made = folder / file.name
+        kafka = EmbeddedKafka(folder / "kafka", ports["kafka"], ports["controller"])
+        kafka.launch()  # formats; with what keeps the classes it would keep those of the storage tool
+        kafka.kill()
+        kafka = EmbeddedKafka(
+            folder / "kafka",
+            ports["kafka"],
+            ports["controller"],
+            java_options=[f"-XX:AOTCacheOutput={made}", "-Xlog:aot*=error"],
+        )
+        try:
+            kafka.start()
+        finally:
+            kafka.stop(_REHEARSAL_SECONDS)
+        if not made.is_file():
+            raise ServerFailed("Java kept nothing of Kafka's start")
+        made.replace(file)  # another process may rehearse too: either file is whole
+    for old in file.parent.glob("kafka-*.aot"):
+        if old != file:
+            old.unlink(missing_ok=True)
+    return file
