@@ -1,4 +1,5 @@
-"""What the two batches have in common: reading items, identifying them, accepting and waiting for them all.
+"""What the two batches have in common: reading items, identifying them, claiming their keys, accepting and
+waiting for them all.
 
 Source: event-model 3a.
 """
@@ -8,10 +9,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Generic, TypeAlias, TypeVar
+from uuid import UUID
+
+import orjson
+from aiohttp import web
 
 from headwater import wire
 from headwater.domain import refusal as refusals
@@ -21,52 +27,128 @@ from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError
 from headwater.errors import Refused
+from headwater.http.answer import error_body
+from headwater.http.body import (
+    MAX_DEPTH,
+    as_object,
+    check_depth,
+    parse_json,
+    parse_shallow,
+    read_body,
+)
+from headwater.http.keys import POOL
 from headwater.judge import Judged
 from ingest.results import Identifiers
-from ingest.write import Writing, no_longer_awaited, topic_and_key
+from ingest.write import Writing, item_error, no_longer_awaited, topic_and_key
 
 MAX_BATCH_BYTES = 5_242_880
 MAX_BATCH_ITEMS = 1_000
+NDJSON = "application/x-ndjson"
+_LEVELS_ABOVE = 2
+"""An item of a batch stands in an array in an object."""
+
+C = TypeVar("C", bound=Command)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """A good item: its place in the request, and the command that it became."""
+@dataclass(slots=True, kw_only=True)  # not frozen: a quarter of the time, one for each event
+class Item(Generic[C]):
+    """A good item: its place in the request, and the command that it became; `has_key`: a key of its own."""
 
     place: int
-    command: Command
+    has_key: bool
+    command: C
     verdict: Judged
 
 
-def read_items(value: JsonValue, name: str) -> list[JsonValue]:
-    """The items of a batch.
+SentItem: TypeAlias = tuple[JsonValue, bytes] | bytes
+"""An item with its text, or a line that is yet to be read."""
+
+
+async def read_batch(request: web.Request) -> bytes:
+    """The body of a batch.
 
     Raises:
-        Refused: 400, no list of 1 to 1,000 items.
+        Refused: 415, 413, or 400 as `read_body`.
     """
+    return await read_body(request, MAX_BATCH_BYTES, media_types=("application/json", NDJSON))
 
-    def refuse(error: FieldError) -> refusals.Refusal:
-        return refusals.request_not_valid("source batch is not valid", error)
 
+def split_batch(request: web.Request, body: bytes, name: str) -> list[SentItem]:
+    """The items of a batch: members of the list `name`, or the lines of NDJSON.
+
+    Raises:
+        Refused: 400, no JSON, or no list of 1 to 1,000 items.
+    """
+    media_type = request.headers.get("Content-Type", "").split(";")[0].strip().lower()
+    if media_type != NDJSON:
+        return _elements(body, name)
+    # the line's end is no part of the item, whose bytes are counted
+    lines = [line.removesuffix(b"\r") for line in body.split(b"\n") if line.strip()]
+    _check_count(len(lines), name)
+    return list(lines)
+
+
+def _elements(body: bytes, name: str) -> list[SentItem]:
+    value = parse_shallow(body)
+    try:
+        items = _read_list(value, name)
+    except Refused:
+        check_depth(body)
+        raise
+    try:
+        texts = [orjson.dumps(item) for item in items]
+    except orjson.JSONEncodeError as exc:  # deeper than orjson writes
+        raise Refused(refusals.malformed_json(f"more than {MAX_DEPTH} levels")) from exc
+    for text in texts:
+        check_depth(text, MAX_DEPTH - _LEVELS_ABOVE)
+    return list(zip(items, texts, strict=True))
+
+
+def _refuse_batch(error: FieldError) -> refusals.Refusal:
+    return refusals.request_not_valid("source batch is not valid", error)
+
+
+def _read_list(value: JsonValue, name: str) -> list[JsonValue]:
     if not isinstance(value, dict):
-        raise Refused(refuse(FieldError(message="expected type object", path="")))
+        raise Refused(_refuse_batch(FieldError(message="expected type object", path="")))
     for member in value:
         if member != name:
             fault = FieldError(message="property is not defined", path=pointer_of([member]))
-            raise Refused(refuse(fault))
+            raise Refused(_refuse_batch(fault))
     items = value.get(name)
     if items is None:
-        raise Refused(refuse(FieldError(message="required property is missing", path=f"/{name}")))
+        fault = FieldError(message="required property is missing", path=f"/{name}")
+        raise Refused(_refuse_batch(fault))
     if not isinstance(items, list):
-        raise Refused(refuse(FieldError(message="expected type array", path=f"/{name}")))
-    if not 1 <= len(items) <= MAX_BATCH_ITEMS:
-        message = f"expected 1 to {MAX_BATCH_ITEMS} items, not {len(items)}"
-        raise Refused(refuse(FieldError(message=message, path=f"/{name}")))
+        raise Refused(_refuse_batch(FieldError(message="expected type array", path=f"/{name}")))
+    _check_count(len(items), name)
     return items
 
 
-def item_key(item: JsonObject, refuse: Callable[[FieldError], refusals.Refusal]) -> str | None:
-    """An item's own idempotency key."""
+def _check_count(count: int, name: str) -> None:
+    if not 1 <= count <= MAX_BATCH_ITEMS:
+        message = f"expected 1 to {MAX_BATCH_ITEMS} items, not {count}"
+        raise Refused(_refuse_batch(FieldError(message=message, path=f"/{name}")))
+
+
+def read_item(
+    sent: SentItem, refuse: Callable[[FieldError], refusals.Refusal]
+) -> tuple[JsonObject, bytes, str | None]:
+    """An item, its text, and its own idempotency key, which is no part of either.
+
+    Raises:
+        Refused: 400 of this item.
+    """
+    value, raw = (parse_json(sent), sent) if isinstance(sent, bytes) else sent
+    item = as_object(value, raw, refuse)
+    if "idempotencyKey" not in item:
+        return item, raw, None
+    own_key = _item_key(item, refuse)
+    item = {name: inner for name, inner in item.items() if name != "idempotencyKey"}
+    return item, orjson.dumps(item), own_key
+
+
+def _item_key(item: JsonObject, refuse: Callable[[FieldError], refusals.Refusal]) -> str | None:
     key = item.get("idempotencyKey")
     if key is None:
         return None
@@ -102,7 +184,55 @@ def item_ids(writing: Writing, batch: Identifiers, place: int) -> Identifiers:
     )
 
 
-async def accept_items(writing: Writing, items: Sequence[Item]) -> None:
+@asynccontextmanager
+async def keys_claimed(
+    request: web.Request,
+    writing: Writing,
+    good: list[Item[C]],
+    results: list[JsonObject],
+) -> AsyncIterator[list[Item[C]]]:
+    """The items whose own keys are free, for as long as they are being accepted; the others' results
+    are set, those of the free ones by the caller.
+
+    Raises:
+        Refused: 422, the key of the request was used with another body: that counts for all items.
+    """
+    whole = writing.batch
+    wanted: dict[UUID, str] = {}
+    if whole is not None:
+        wanted[whole.operation_id] = whole.fingerprint
+    reused: set[int] = set()
+    for item in good:
+        if not item.has_key:
+            continue  # it stands and falls with the request
+        envelope = item.command.envelope
+        if wanted.setdefault(envelope.operation_id, envelope.fingerprint) != envelope.fingerprint:
+            reused.add(item.place)
+    if not wanted:
+        yield good
+        return
+    claims = writing.door.claims
+    taken = await claims.claim(request.app[POOL], writing.config.id, wanted)
+    claimed = {operation: mark for operation, mark in wanted.items() if operation not in taken}
+    try:
+        if whole is not None and whole.operation_id in taken:
+            raise Refused(refusals.idempotency_key_reused())
+        free = []
+        for item in good:
+            if item.place in reused or item.command.envelope.operation_id in taken:
+                refusal = refusals.idempotency_key_reused()
+                results[item.place] = item_error(refusal, error_body(refusal, request))
+            else:
+                free.append(item)
+        yield free
+    except BaseException:
+        claims.release(claimed)
+        raise
+    if all(results[item.place]["status"] != 202 for item in free):
+        claims.release(claimed)  # decided: from now on Postgres knows
+
+
+async def accept_items(writing: Writing, items: Sequence[Item[C]]) -> None:
     """Accept commands that nobody waits for, in request order.
 
     Raises:
@@ -115,7 +245,7 @@ async def accept_items(writing: Writing, items: Sequence[Item]) -> None:
     await _accept(writing, answered, items)
 
 
-async def leave_items_waiting(writing: Writing, items: Sequence[Item]) -> None:
+async def leave_items_waiting(writing: Writing, items: Sequence[Item[C]]) -> None:
     """As `leave_waiting`, for items whose client is told 202.
 
     Raises:
@@ -125,7 +255,7 @@ async def leave_items_waiting(writing: Writing, items: Sequence[Item]) -> None:
 
 
 async def accept_and_wait_for_items(
-    writing: Writing, items: Sequence[Item]
+    writing: Writing, items: Sequence[Item[C]]
 ) -> list[wire.Result | None]:
     """Accept commands in request order and wait for their outcomes; None where there is none in time.
 
@@ -150,7 +280,7 @@ async def accept_and_wait_for_items(
         return [future.result() if future.done() else None for future in futures]
 
 
-async def _accept(writing: Writing, commands: Sequence[Command], items: Sequence[Item]) -> None:
+async def _accept(writing: Writing, commands: Sequence[Command], items: Sequence[Item[C]]) -> None:
     by_topic: dict[str, list[tuple[Command, bytes]]] = defaultdict(list)
     for command, item in zip(commands, items, strict=True):
         topic, key = topic_and_key(command, item.verdict)

@@ -119,21 +119,6 @@ async def prolong_operations(
         await conn.execute(SQL["prolong_operations"], workspace_id, list(ids), expires_at)
 
 
-async def claim_key(
-    conn: Connection,
-    workspace_id: WorkspaceId,
-    operation_id: UUID,
-    fingerprint: str,
-    expires_at: datetime,
-    now: datetime,
-) -> str:
-    """The fingerprint under which a batch's idempotency key is used: the given one if it was free."""
-    known: str = await conn.fetchval(
-        SQL["claim_key"], workspace_id, operation_id, fingerprint, expires_at, now
-    )
-    return known
-
-
 async def delete_expired_operations(conn: Connection, now: datetime) -> None:
     """Forget outcomes whose time is over."""
     await conn.execute(SQL["delete_expired_operations"], now)

@@ -29,16 +29,6 @@ RETURNING o.id;
 -- $1 workspace, $2 ids, $3 expires at
 UPDATE operations SET expires_at = $3 WHERE workspace_id = $1 AND id = ANY ($2::uuid[]) AND expires_at < $3;
 
--- name: claim_key
--- An idempotency key of a whole batch: who comes first under it decides its fingerprint, which is returned.
--- $1 workspace, $2 id, $3 fingerprint, $4 expires at, $5 now
-INSERT INTO operations AS o (workspace_id, id, fingerprint, state, http_status, expires_at)
-VALUES ($1, $2, $3, 'APPLIED', 200, $4)
-ON CONFLICT (workspace_id, id) DO UPDATE SET
-    fingerprint = CASE WHEN o.expires_at <= $5 THEN excluded.fingerprint ELSE o.fingerprint END,
-    expires_at = CASE WHEN o.expires_at <= $5 THEN excluded.expires_at ELSE o.expires_at END
-RETURNING fingerprint;
-
 -- name: delete_expired_operations
 -- $1 now
 DELETE FROM operations WHERE expires_at < $1;

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 import orjson
 from aiohttp import web
 
-from headwater import clock, wire
+from headwater import wire
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import (
     CreateCustomer,
@@ -19,24 +18,24 @@ from headwater.domain.commands import (
 )
 from headwater.domain.configuration import MAX_CUSTOMER_BYTES, Role
 from headwater.domain.ids import CustomerId
-from headwater.domain.json import JsonObject, JsonValue
+from headwater.domain.json import JsonObject
 from headwater.errors import Refused, Unavailable
 from headwater.http.answer import empty_answer, error_body, json_answer
-from headwater.http.body import as_object, parse_json, read_body
+from headwater.http.body import read_body
 from headwater.http.caller import POSTERS, WRITERS, enter, require_role
-from headwater.http.keys import POOL
 from headwater.judge import Judged
-from headwater.postgres.outcomes import claim_key
 from ingest.batch import (
-    MAX_BATCH_BYTES,
     Item,
+    SentItem,
     accept_and_wait_for_items,
     accept_items,
     item_fingerprint,
     item_ids,
-    item_key,
+    keys_claimed,
     leave_items_waiting,
-    read_items,
+    read_batch,
+    read_item,
+    split_batch,
 )
 from ingest.precedence import about_customer
 from ingest.results import Identifiers
@@ -55,9 +54,6 @@ from ingest.write import (
     remember_unsure,
     session_value_of,
 )
-
-KEPT = timedelta(days=7)
-"""How long the idempotency key of a batch is kept (contacthub 2.12)."""
 
 _UNTRUSTED_SEES = ("id", "nodeId", "version", "registeredAt", "updatedAt")
 
@@ -152,20 +148,21 @@ async def create_customers(request: web.Request) -> web.Response:
     """
     caller, config = await enter(request, write=True)
     require_role(caller, POSTERS)
-    body = await read_body(request, MAX_BATCH_BYTES)
-    sent = read_items(parse_json(body), "customers")
+    body = await read_batch(request)
     writing = begin(request, caller, config, body)
-    batch = identify(writing)
+    sent = split_batch(request, body, "customers")
+    batch = replace(identify(writing), batch=writing.batch)
     results: list[JsonObject] = [{} for _ in sent]
-    good: list[Item] = []
-    for place, value in enumerate(sent):
+    good: list[Item[CreateCustomer]] = []
+    for place, item in enumerate(sent):
         try:
-            good.append(_judge_item(writing, batch, place, value))
+            good.append(_judge_item(writing, batch, place, item))
         except Refused as exc:
             results[place] = item_error(exc.refusal, error_body(exc.refusal, request))
-    if good and batch.keyed:
-        await _claim_key(request, writing, batch)
-    pending = await _apply_items(request, writing, batch, good, results)
+    pending = False
+    if good:
+        async with keys_claimed(request, writing, good, results) as taken:
+            pending = await _apply_items(request, writing, batch, taken, results)
     if pending and writing.preference.applied is None:
         # the identical call joins them all, those that are done included: nothing is made twice
         await remember_pending(writing, batch)
@@ -179,42 +176,28 @@ async def create_customers(request: web.Request) -> web.Response:
     )
 
 
-def _judge_item(writing: Writing, batch: Identifiers, place: int, value: JsonValue) -> Item:
-    own_key = None
-    if isinstance(value, dict):
-        own_key = item_key(value, refusals.customer_not_valid)
-        # the key is the request's, not the customer's
-        value = {name: inner for name, inner in value.items() if name != "idempotencyKey"}
-    body = orjson.dumps(value)
+def _judge_item(
+    writing: Writing, batch: Identifiers, place: int, sent: SentItem
+) -> Item[CreateCustomer]:
+    customer, body, own_key = read_item(sent, refusals.customer_not_valid)
     if len(body) > MAX_CUSTOMER_BYTES:
         raise Refused(refusals.payload_exceeds(MAX_CUSTOMER_BYTES))
-    as_object(value, body, refusals.customer_not_valid)
     if own_key is None:
         ids = item_ids(writing, batch, place)
         envelope = envelope_of(writing, ids)
     else:
         ids = identify(writing, key=own_key)
-        envelope = replace(envelope_of(writing, ids), fingerprint=item_fingerprint(body))
+        envelope = envelope_of(writing, ids, fingerprint=item_fingerprint(body))
     command = CreateCustomer(envelope=envelope, customer_id=CustomerId(ids.entity_id), body=body)
-    return Item(place=place, command=command, verdict=judged(writing, command))
-
-
-async def _claim_key(request: web.Request, writing: Writing, batch: Identifiers) -> None:
-    """The key is the batch's as a whole: under another body not one item may be applied."""
-    async with request.app[POOL].transaction() as conn:
-        now = clock.now()
-        known = await claim_key(
-            conn, writing.config.id, batch.operation_id, writing.fingerprint, now + KEPT, now
-        )
-    if known != writing.fingerprint:
-        raise Refused(refusals.idempotency_key_reused())
+    verdict = judged(writing, command, customer)
+    return Item(place=place, has_key=own_key is not None, command=command, verdict=verdict)
 
 
 async def _apply_items(
     request: web.Request,
     writing: Writing,
     batch: Identifiers,
-    good: list[Item],
+    good: list[Item[CreateCustomer]],
     results: list[JsonObject],
 ) -> bool:
     """Fill in the results of the good items; whether one is still pending."""
@@ -224,6 +207,7 @@ async def _apply_items(
             outcomes: list[wire.Result | None] = [None] * len(good)
         else:
             outcomes = await accept_and_wait_for_items(writing, good)
+            _check_key(good, outcomes)
             if writing.preference.wait_seconds is not None:
                 late = [item for item, o in zip(good, outcomes, strict=True) if o is None]
                 await leave_items_waiting(writing, late)
@@ -241,3 +225,15 @@ async def _apply_items(
         else:
             results[item.place] = {"status": 201, "id": outcome.entity_id}
     return None in outcomes
+
+
+def _check_key(good: list[Item[CreateCustomer]], outcomes: list[wire.Result | None]) -> None:
+    """The key of the request was claimed by another body at the same moment, in another process.
+
+    Raises:
+        Refused: 422; the processor has applied not one item.
+    """
+    reused = refusals.idempotency_key_reused()
+    for item, outcome in zip(good, outcomes, strict=True):
+        if outcome is not None and outcome.refusal == reused and not item.has_key:
+            raise Refused(reused)

@@ -13,7 +13,6 @@ from headwater.errors import Contended
 from headwater.postgres.outcomes import (
     Operation,
     Rejection,
-    claim_key,
     close_rejections,
     delete_expired_operations,
     delete_old_rejections,
@@ -90,14 +89,6 @@ async def test_an_operation_is_decided_once_but_by_a_replay(
         assert found[again.id].http_status == 200
         expired = operation.expires_at
         await write_operations(conn, workspace, [operation], replayed=(), now=expired)
-
-
-async def test_claim_key_keeps_the_first_fingerprint(pool: Pool, demo: Demo, now: datetime) -> None:
-    key, until = uuid.uuid4(), now + HOUR
-    async with pool.connection() as conn:
-        for given, wanted, at in (("a", "a", now), ("b", "a", now), ("c", "c", until)):
-            known = await claim_key(conn, demo.workspace_id, key, given, at + HOUR, at)
-            assert known == wanted
 
 
 async def test_a_rejection_is_open_until_it_is_closed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from io import BytesIO
 from typing import Any
 
@@ -153,6 +154,59 @@ async def test_a_key_with_another_body_is_refused_as_a_whole(client: Client) -> 
     assert await _found(client) == ["a1"]
 
 
+async def test_a_longer_shorter_or_changed_batch_under_a_key_is_refused(client: Client) -> None:
+    items = _items(client, *"abcdef")
+    first = await _post(client, items, Idempotency_Key="k")
+    assert (first.status, first.body["accepted"]) == (200, 6)
+    for changed in (
+        [*items, *_items(client, "more")],
+        items[:2],
+        [*items[:5], {**items[5], "extra": "x"}],
+    ):
+        answer = await _post(client, changed, Idempotency_Key="k")
+        refused(answer, 422, "idempotency key reused")
+    again = await _post(client, items, Idempotency_Key="k")
+    assert (again.status, again.body) == (200, first.body)
+    assert len(await client.feed()) == 6
+
+
+async def test_of_two_batches_at_once_under_a_key_one_is_applied(client: Client) -> None:
+    batches = [_items(client, *"abcd"), _items(client, *"efghijkl")]
+    answers = await asyncio.gather(
+        *(_post(client, batches[number % 2], Idempotency_Key="k") for number in range(6))
+    )
+    assert sorted(answer.status for answer in answers) == [200] * 3 + [422] * 3
+    (count,) = {len(answer.body["results"]) for answer in answers if answer.status == 200}
+    assert await _found(client) == list("abcd" if count == 4 else "efghijkl")
+
+
+async def test_of_two_batches_that_slipped_through_under_a_key_one_is_applied(
+    hub: Hub, client: Client
+) -> None:
+    one, other = _items(client, *"abcd"), _items(client, *"efghijkl")
+    await asyncio.to_thread(hub.stop_processor)
+    first = await _post(client, one, Idempotency_Key="k", Prefer="respond-async")
+    assert (first.status, first.body["accepted"]) == (202, 4)
+    await asyncio.to_thread(hub.kill_web)  # with what it remembers of the key
+    hub.start_web()
+    waiting = asyncio.create_task(_post(client, other, Idempotency_Key="k"))
+    hub.start_processor()
+    second = await waiting
+    if second.status == 200:
+        assert second.body["accepted"] == 8
+        assert await _found(client) == list("efghijkl")
+    else:
+        refused(second, 422, "idempotency key reused")
+        operations = [result["operationId"] for result in first.body["results"]]
+
+        async def applied() -> bool:
+            states = [await client.call("GET", f"/operations/{id_}") for id_ in operations]
+            return [state.body["status"] for state in states] == ["APPLIED"] * 4
+
+        await eventually(applied, what="the first batch to be applied")
+        assert await _found(client) == list("abcd")
+
+
 async def test_a_key_is_not_used_up_by_what_the_front_door_refuses(client: Client) -> None:
     refused(
         await _post(client, [], Idempotency_Key="k"),
@@ -186,6 +240,39 @@ async def test_items_have_keys_of_their_own(hub: Hub) -> None:
         assert other.body["results"][1]["status"] == 201
         read = await client.call("GET", f"/customers/{first.body['results'][0]['id']}")
         assert "idempotencyKey" not in read.body
+
+
+async def test_of_items_under_one_key_the_first_counts(client: Client) -> None:
+    # many, as the customers of a key go to different partitions, in no order
+    numbers = range(10)
+    items = [
+        {**item, "idempotencyKey": f"k{number}"}
+        for number in numbers
+        for item in _items(client, f"a{number}", f"b{number}", f"a{number}")
+    ]
+    answer = await _post(client, items)
+    results = answer.body["results"]
+    assert [result["status"] for result in results] == [201, 422, 201] * 10
+    assert results[0::3] == results[2::3]
+    assert _error(results[1]) == (422, "idempotency key reused", [])
+    assert await _found(client) == [f"a{number}" for number in numbers]
+
+
+async def test_items_may_come_as_lines(client: Client) -> None:
+    one, two = (orjson.dumps(item) for item in _items(client, "a1", "b1"))
+    lines = b"\r\n".join([one, b"{", b"", two, b"5"])
+    ndjson = {"Content-Type": "application/x-ndjson"}
+    answer = await client.call("POST", "/customers/batch", data=lines, headers=ndjson)
+    results = answer.body["results"]
+    assert (answer.status, answer.body["accepted"], answer.body["rejected"]) == (200, 2, 2)
+    assert [result["status"] for result in results] == [201, 400, 201, 400]
+    assert results[1]["error"]["message"] == "malformed JSON"
+    invalid = "source customer is not valid"
+    assert _error(results[3]) == (400, invalid, [("expected type object", "")])
+    assert await _found(client) == ["a1", "b1"]
+    fault = ("expected 1 to 1000 items, not 0", "/customers")
+    answer = await client.call("POST", "/customers/batch", data=b"\n", headers=ndjson)
+    refused(answer, 400, INVALID, fault)
 
 
 async def test_respond_async_names_the_operations(client: Client) -> None:

@@ -138,21 +138,6 @@ async def test_an_item_key_that_is_none(client: Client, key: Any) -> None:
     assert error["path"] == "/idempotencyKey"
 
 
-async def test_another_batch_of_customers_under_a_key_is_refused_whole(client: Client) -> None:
-    people = [{"nodeId": client.node_id, "externalId": f"p{n}"} for n in range(6)]
-    headers = {"Idempotency-Key": "k"}
-    path = "/customers/batch"
-    first = await client.call("POST", path, {"customers": people}, headers=headers)
-    assert (first.status, _statuses(first)) == (200, [201] * 6)
-    longer = [*people, {"nodeId": client.node_id, "externalId": "more"}]
-    for changed in (longer, people[:2], [*people[:5], {**people[5], "extra": "x"}]):
-        other = await client.call("POST", path, {"customers": changed}, headers=headers)
-        assert (other.status, other.body["message"]) == REUSED
-    again = await client.call("POST", path, {"customers": people}, headers=headers)
-    assert (again.status, again.body) == (200, first.body)
-    assert len(await client.feed()) == 6
-
-
 @pytest.mark.parametrize(
     "body",
     [
