@@ -130,17 +130,3 @@ async def test_a_source_reads_its_own_a_person_all(client: Client) -> None:
     )
     for who in (client, operator(client), await person(client, "GUEST", "R")):
         assert (await who.call("GET", f"/operations/{started}")).body["status"] == "APPLIED"
-
-
-async def test_an_untrusted_source_follows_its_event(client: Client) -> None:
-    browser = await untrusted(client)
-    event = await browser.call("POST", "/events", client.event())
-    assert event.status == 202
-
-    async def stored() -> Any:
-        answer = await browser.call("GET", f"/events/{event.body['id']}/status")
-        assert answer.status == 200, answer
-        return answer.body if answer.body["status"] != "PENDING" else None
-
-    expected = {"id": event.body["id"], "status": "ANONYMOUS", "reason": None}
-    assert await eventually(stored) == expected
