@@ -352,8 +352,17 @@ async def _answer_write(
         raise Refused(refusals.write_still_pending())
     await forget_pending(writing)
     if result.refusal is not None:
-        raise Refused(result.refusal)
+        raise Refused(_as_named(result.refusal, request))
     return result
+
+
+def _as_named(refusal: refusals.Refusal, request: web.Request) -> refusals.Refusal:
+    """An unknown customer in the spelling of the path, as reads tell it: the processor has its id alone."""
+    text = request.match_info.get("customerId")
+    if text is None:
+        return refusal
+    unknown = refusals.entity_not_found("customer", text)
+    return unknown if refusal.reason == unknown.reason else refusal
 
 
 def remember_unsure(writing: Writing, ids: Identifiers) -> None:

@@ -321,7 +321,7 @@ class _Folding:
             customer_id = CustomerId(named)
             node_id = self._node_of_live(customer_id)
             if node_id is None or (checked.nodes is not None and node_id not in checked.nodes):
-                return _unknown(customer_id)
+                return _unknown(document["customerId"])
         else:
             assert checked.node is not None
             node_id = checked.node.id
@@ -518,5 +518,5 @@ class _Folding:
         ]
 
 
-def _unknown(customer_id: CustomerId) -> Rejected:
+def _unknown(customer_id: CustomerId | str) -> Rejected:
     return Rejected(refusal=refusals.entity_not_found("customer", str(customer_id)))

@@ -30,7 +30,7 @@ async def test_a_content_type_with_an_empty_body_is_accepted(client: Client) -> 
 
 
 async def test_an_unknown_customer(client: Client, unknown_id: str) -> None:
-    for customer_id in (unknown_id, "123", "not-existing", "%00", "%ff"):
+    for customer_id in (unknown_id, unknown_id.upper(), "123", "not-existing", "%00", "%ff"):
         answer = await client.call("DELETE", f"/customers/{customer_id}")
         shown = {"%00": "\x00", "%ff": "%FF"}.get(customer_id, customer_id)
         refused(answer, 404, f"customer not found {shown}")

@@ -160,7 +160,13 @@ async def test_a_deleted_customer_is_unknown(client: Client, method: str) -> Non
 
 @METHODS
 @pytest.mark.parametrize(
-    "customer_id", ["123", "not-existing", pytest.param(str(uuid.uuid4()), id="another")]
+    "customer_id",
+    [
+        "123",
+        "not-existing",
+        pytest.param(str(uuid.uuid4()), id="another"),
+        "0000ABCD-0000-4000-8000-00000000ABCD",
+    ],
 )
 async def test_an_unknown_customer_goes_before_its_body(
     client: Client, method: str, customer_id: str

@@ -51,7 +51,7 @@ async def test_an_event_is_anonymous_until_it_is_attached(client: Client) -> Non
 
 
 async def test_an_event_that_is_refused_later_says_why(client: Client, unknown_id: str) -> None:
-    for named in (unknown_id, "123", ""):
+    for named in (unknown_id, unknown_id.upper(), "123", ""):
         event_id = await _recorded(client, customerId=named)
         reason = f"customer not found {named}"
         expected = {"id": event_id, "status": "FAILED", "reason": reason}

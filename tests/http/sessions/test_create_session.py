@@ -77,7 +77,7 @@ async def test_255_characters_are_a_value(client: Client) -> None:
 
 
 async def test_an_unknown_customer(client: Client, unknown_id: str) -> None:
-    for customer_id in (unknown_id, "123"):
+    for customer_id in (unknown_id, unknown_id.upper(), "123"):
         answer = await client.call("POST", f"/customers/{customer_id}/sessions", {"value": "s1"})
         refused(answer, 404, f"customer not found {customer_id}")
     other = await source(client, node=await another_node(client))
