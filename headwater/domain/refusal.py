@@ -72,6 +72,11 @@ def malformed_request(explanation: str = "") -> Refusal:
     )
 
 
+def expectation_failed() -> Refusal:
+    """An `Expect` header that asks for something else than `100-continue`."""
+    return Refusal(status=417, reason="expectation_failed", message="Expectation Failed")
+
+
 def invalid_parameter(name: str, explanation: str, pointer: str = "") -> Refusal:
     return Refusal(
         status=400,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import structlog
@@ -48,6 +48,7 @@ CLIENT_GONE = 499
 """For the counters only: no client gets it."""
 
 _OVERRIDES = frozenset({"GET", "PUT", "PATCH", "DELETE"})
+_PARAMETER = re.compile(r"\{(\w+)\}")
 _TRACEABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -56,7 +57,7 @@ def build_app(
 ) -> web.Application:
     """An application with these routes; `state` is what their handlers need, by key."""
     app = web.Application(middlewares=[envelope], client_max_size=0)
-    app.add_routes(routes)
+    app.add_routes(_with_any_ids(routes))
     app[WORDS] = frozenset(
         word for resource in app.router.resources() for word in resource.canonical.split("/")
     )
@@ -64,6 +65,14 @@ def build_app(
     for key, value in state.items():
         app[key] = value
     return app
+
+
+def _with_any_ids(routes: Iterable[web.AbstractRouteDef]) -> Iterator[web.AbstractRouteDef]:
+    """What is no id is an unknown one, also with the braces that aiohttp's own pattern leaves out."""
+    for route in routes:
+        assert isinstance(route, web.RouteDef)
+        path = _PARAMETER.sub(r"{\1:[^/]+}", route.path)
+        yield web.RouteDef(route.method, path, route.handler, route.kwargs)
 
 
 @web.middleware
@@ -121,11 +130,20 @@ def answer_to_no_request(
     request: web.Request, status: int, exc: BaseException | None
 ) -> web.Response:
     """For what aiohttp can't make a request of, so that nothing above has seen it; ends the connection."""
-    tracing_id, logref = _new_tracing_id(), str(uuid.uuid4())
     refusal = refusals.internal_error()
     if status < 500:
         is_long = isinstance(exc, LineTooLong)
         refusal = refusals.malformed_request("the URL or a header is too long" if is_long else "")
+    return _answer_and_close(request, refusal)
+
+
+def answer_to_expectation(request: web.Request) -> web.Response:
+    """For an `Expect` that is not `100-continue`: its client sends no body before it is told."""
+    return _answer_and_close(request, refusals.expectation_failed())
+
+
+def _answer_and_close(request: web.Request, refusal: refusals.Refusal) -> web.Response:
+    tracing_id, logref = _new_tracing_id(), str(uuid.uuid4())
     metrics.REFUSALS.inc(refusal.reason)
     log.info(
         "refused",

@@ -9,7 +9,7 @@ import structlog
 from aiohttp import http_parser, web
 
 from headwater.errors import NotServing
-from headwater.http.app import answer_to_no_request
+from headwater.http.app import answer_to_expectation, answer_to_no_request
 from headwater.http.keys import DRAINING
 from headwater.settings import HttpSettings
 
@@ -67,7 +67,15 @@ class _Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                return await made.request_handler(request)
+            except web.HTTPExpectationFailed:  # raised before any middleware
+                assert isinstance(request, web.Request)
+                return answer_to_expectation(request)
+
+        return _Server(handle, request_factory=made.request_factory, **self._kwargs)
 
 
 class _Server(web.Server):

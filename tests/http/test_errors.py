@@ -95,8 +95,14 @@ async def test_what_is_no_http_request(client: Client, raw: bytes, explanations:
     assert logref in [line.get("logref") for line in client.hub.log_of("web")]
 
 
+async def test_an_expectation_that_is_not_met(client: Client) -> None:
+    for path in ("/customers", "/nothing"):
+        answer = await client.call("POST", path, {}, headers={"Expect": "200-ok"})
+        _is_error(answer, 417, "Expectation Failed")
+
+
 @pytest.mark.parametrize(
-    "customer_id", ["123", "not-existing", pytest.param(str(uuid.uuid4()), id="another")]
+    "customer_id", ["123", "not-existing", "{a}", pytest.param(str(uuid.uuid4()), id="another")]
 )
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
 async def test_an_unknown_customer(client: Client, customer_id: str, method: str) -> None:
