@@ -174,12 +174,6 @@ def _kept(row: Row) -> KeptRejection:
     )
 
 
-async def count_rejections(conn: Connection, workspace_id: WorkspaceId) -> int:
-    """All rejections of a workspace."""
-    count: int = await conn.fetchval(SQL["count_rejections"], workspace_id)
-    return count
-
-
 async def discard_rejection(
     conn: Connection, workspace_id: WorkspaceId, rejection_id: UUID
 ) -> bool:

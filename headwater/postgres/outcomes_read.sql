@@ -71,10 +71,6 @@ WHERE workspace_id = $1
     AND ($7::text IS NULL OR state = $7)
     AND ($8::uuid[] IS NULL OR node_id = ANY ($8) OR (node_id IS NULL AND caller = $9));
 
--- name: count_rejections
--- $1 workspace
-SELECT count(*) FROM rejections WHERE workspace_id = $1;
-
 -- name: discard_rejection
 -- $1 workspace, $2 id
 UPDATE rejections SET state = 'DISCARDED' WHERE workspace_id = $1 AND id = $2 AND state = 'OPEN'

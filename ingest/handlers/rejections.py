@@ -33,7 +33,6 @@ from headwater.postgres.outcomes_read import (
     KeptRejection,
     RejectionFilter,
     count_matching_rejections,
-    count_rejections,
     discard_rejection,
     list_rejections,
     read_rejections_after,
@@ -59,7 +58,7 @@ async def list_rejected(request: web.Request) -> web.Response:
         )
         if not kept:
             total = await count_matching_rejections(conn, workspace_id, wanted)
-        unfiltered = await count_rejections(conn, workspace_id)
+        unfiltered = await count_matching_rejections(conn, workspace_id, _visible(caller))
     return json_answer(
         {
             "elements": [_shown(rejection) for rejection in kept],
@@ -227,16 +226,19 @@ def _filter(request: web.Request, caller: Caller) -> RejectionFilter:
         raise Refused(refusals.invalid_parameter("entity", "expected CUSTOMER or EVENT"))
     if state is not None and state not in _STATES:
         raise Refused(refusals.invalid_parameter("status", f"expected one of {', '.join(_STATES)}"))
-    return RejectionFilter(
+    return replace(
+        _visible(caller),
         entity_type=entity,
         type=text_parameter(request, "type"),
         reason=text_parameter(request, "reason"),
         received_from=moment_parameter(request, "from"),
         received_to=moment_parameter(request, "to"),
         state=state,
-        nodes=caller.readable,
-        caller=caller.name,
     )
+
+
+def _visible(caller: Caller) -> RejectionFilter:
+    return RejectionFilter(nodes=caller.readable, caller=caller.name)
 
 
 def _shown(rejection: KeptRejection) -> JsonObject:

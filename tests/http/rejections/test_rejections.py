@@ -99,6 +99,15 @@ async def test_a_rejection_as_it_is_shown(client: Client, unknown_id: str) -> No
     )
 
 
+async def test_a_source_is_not_told_how_many_others_have(client: Client, unknown_id: str) -> None:
+    await _rejected_event(client, unknown_id)
+    elsewhere = await source(client, node=await another_node(client))
+    answer = await elsewhere.call("GET", "/rejections")
+    page = answer.body["page"]
+    assert (answer.body["elements"], page["totalElements"]) == ([], 0)
+    assert page["totalUnfilteredElements"] == 0
+
+
 async def test_filters(client: Client, unknown_id: str) -> None:
     event_id = await _rejected_event(client, unknown_id)
     body = {"extra": "x"}
