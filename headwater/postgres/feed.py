@@ -132,7 +132,7 @@ async def find_position(conn: Connection, workspace_id: WorkspaceId, moment: dat
 async def read_last_offset(
     conn: Connection, workspace_id: WorkspaceId, wanted: FeedFilter
 ) -> FeedOffset:
-    """The greatest offset that passes the filters, 0 if none does."""
+    """The greatest offset that passes the filters, else the last one that was dropped, 0 if none was."""
     if wanted.is_open:
         found = await conn.fetchval(SQL["read_last_offset"], workspace_id)
     else:

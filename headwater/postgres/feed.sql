@@ -110,14 +110,21 @@ SELECT low - 1 AS position FROM search WHERE low >= high;
 SELECT last_offset FROM feeds WHERE workspace_id = $1;
 
 -- name: find_last_offset
--- The greatest offset that passes the filters. $1 workspace, $2 entity type or null, $3 nodes or null
-SELECT feed_offset
-FROM updates
-WHERE workspace_id = $1
-    AND ($2::text IS NULL OR entity_type = $2)
-    AND ($3::uuid[] IS NULL OR node_id = ANY ($3))
-ORDER BY feed_offset DESC
-LIMIT 1;
+-- The greatest offset that passes the filters. Where none is kept it is the last one that was dropped: a
+-- reader can go on from there, and from nothing below. $1 workspace, $2 entity type or null,
+-- $3 nodes or null
+SELECT greatest(f.earliest_offset - 1, (
+    SELECT u.feed_offset
+    FROM updates u
+    WHERE u.workspace_id = $1
+        AND u.feed_offset >= f.earliest_offset
+        AND ($2::text IS NULL OR u.entity_type = $2)
+        AND ($3::uuid[] IS NULL OR u.node_id = ANY ($3))
+    ORDER BY u.feed_offset DESC
+    LIMIT 1
+)) AS last_offset
+FROM feeds f
+WHERE f.workspace_id = $1;
 
 -- name: read_last_offsets
 -- The one question of the ticker. $1 workspaces

@@ -319,3 +319,14 @@ async def test_last_offset(reads: Reads) -> None:
     )
     some = reads.acting_as((await reads.source(reads.node_id))["token"])
     assert (await some.get(path)).body == {"lastOffset": 4}
+
+
+async def test_last_offset_is_never_behind_retention(reads: Reads) -> None:
+    await reads.writer.events(3)
+    async with reads.parts.pool.connection() as conn:
+        await feed.hide_past(conn, reads.writer.workspace_id, 4)
+    for params in ({}, {"nodeId": reads.node_id}, {"entity": "EVENT"}, {"entity": "CUSTOMER"}):
+        found = await reads.get("/updates/last-offset", **params)
+        assert found.body == {"lastOffset": 3}
+        page = await reads.get("/updates", offset=found.body["lastOffset"], **params)
+        assert (page.status, page.body) == (200, {"updates": [], "nextOffset": 3})
