@@ -67,7 +67,7 @@ def cdnow(file: Path, node: str | None, limit: int | None) -> None:
 
     Every line has an idempotency key of its own: an interrupted load is resumed by running it again,
     and a second load changes nothing. Reads HEADWATER_URL, HEADWATER_WORKSPACE_ID, HEADWATER_NODE_ID
-    and HEADWATER_TOKEN, from the environment or from .headwater/demo.env.
+    and HEADWATER_TOKEN from the environment, else `demo.env` in HEADWATER_HOME or .headwater.
     """
     hub = find_hub()
     node_id = node or hub.node_id

@@ -35,7 +35,8 @@ def tail(start: str, entity: str | None, node: str | None, as_json: bool, once: 
     """Print the update feed, a line per change, and go on as it grows, until Ctrl-C.
 
     Outages of the hub are waited out; nothing is skipped or printed twice. Reads HEADWATER_URL,
-    HEADWATER_WORKSPACE_ID and HEADWATER_TOKEN, from the environment or from .headwater/demo.env.
+    HEADWATER_WORKSPACE_ID and HEADWATER_TOKEN from the environment, else `demo.env` in HEADWATER_HOME
+    or .headwater.
     """
     if start not in {"start", "end"} and not (start.isascii() and start.isdigit()):
         raise click.BadParameter(f"{start!r} is no offset, start or end", param_hint="--from")

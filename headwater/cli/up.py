@@ -97,13 +97,13 @@ class Supervised:
 
 @click.command()
 @click.option("--port", envvar="PORT", type=click.IntRange(1, 65535), default=8080, show_default=True,
-              help="Port of the hub.")  # fmt: skip
+              show_envvar=True, help="Port of the hub.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Web processes that share the port.")  # fmt: skip
 @click.option("--processors", type=click.IntRange(1, 16), default=1, show_default=True,
               help="Processes that apply writes.")  # fmt: skip
 @click.option("--home", envvar="HEADWATER_HOME", default=".headwater", show_default=True,
-              type=click.Path(path_type=Path), help="Folder of the data.")  # fmt: skip
+              show_envvar=True, type=click.Path(path_type=Path), help="Folder of the data.")  # fmt: skip
 def up(port: int, workers: int, processors: int, home: Path) -> None:
     """Run a whole hub on this machine: servers, services, a demo workspace.
 
