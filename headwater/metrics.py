@@ -141,6 +141,12 @@ REQUEST_SECONDS = Histogram(
     "headwater_http_request_seconds", "From the head of a request to its answer.", "route"
 )
 REFUSALS = Counter("headwater_http_refusals_total", "Requests that were refused.", "reason")
+CONNECTIONS = Gauge("headwater_http_connections", "Connections of clients that are open.")
+CONNECTIONS_CUT = Counter(
+    "headwater_http_connections_cut_total",
+    "Connections that were ended for their client: slow_head, no_reader, crowded.",
+    "reason",
+)
 
 # ingest --------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,8 @@ class HttpSettings:
     """`public_url` is the base of the links in answers; without it the request's host is used.
 
     `unready_seconds` is how long `/health/ready` says 503 before an ending process stops accepting.
+    A client has `head_seconds` and `body_seconds` for its request and `idle_seconds` until the next one, and
+    has to take something of its answer every `send_seconds`.
     """
 
     host: str = "127.0.0.1"
@@ -75,6 +77,11 @@ class HttpSettings:
     public_url: str | None = None
     unready_seconds: float = 0.5
     drain_seconds: float = 8.0
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    idle_seconds: float = 75.0
+    send_seconds: float = 30.0
+    connections: int = 16_384
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -84,6 +91,11 @@ class HttpSettings:
             public_url=environ.get("HEADWATER_HTTP_PUBLIC_URL") or None,
             unready_seconds=_number(environ, "HEADWATER_HTTP_UNREADY_SECONDS", 0.5),
             drain_seconds=_number(environ, "HEADWATER_HTTP_DRAIN_SECONDS", 8.0),
+            head_seconds=_number(environ, "HEADWATER_HTTP_HEAD_SECONDS", 10.0),
+            body_seconds=_number(environ, "HEADWATER_HTTP_BODY_SECONDS", 60.0),
+            idle_seconds=_number(environ, "HEADWATER_HTTP_IDLE_SECONDS", 75.0),
+            send_seconds=_number(environ, "HEADWATER_HTTP_SEND_SECONDS", 30.0),
+            connections=_integer(environ, "HEADWATER_HTTP_CONNECTIONS", 16_384, least=1),
         )
 
 

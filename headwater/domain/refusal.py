@@ -152,6 +152,12 @@ def entity_not_found(kind: str, entity_id: str) -> Refusal:
     )
 
 
+def request_timeout(what: str, seconds: float) -> Refusal:
+    """`what` of the request did not come in time; nothing was done."""
+    error = FieldError(message=f"{what} took longer than {seconds:g} s", path="")
+    return Refusal(status=408, reason="request_timeout", message="request timeout", errors=(error,))
+
+
 def conflict_with_customer(customer_id: str) -> Refusal:
     """The key belongs to another customer. The misspelling is part of the protocol.
 

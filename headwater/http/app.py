@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from headwater import metrics
 from headwater.clock import monotonic
@@ -126,12 +126,22 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
         return error_answer(refusals.internal_error(), request, logref)
 
 
+class HeadTooSlow(HttpProcessingError):
+    """The head of a request did not come in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(code=408, message="")
+        self.seconds = seconds
+
+
 def answer_to_no_request(
     request: web.Request, status: int, exc: BaseException | None
 ) -> web.Response:
     """For what aiohttp can't make a request of, so that nothing above has seen it; ends the connection."""
     refusal = refusals.internal_error()
-    if status < 500:
+    if isinstance(exc, HeadTooSlow):
+        refusal = refusals.request_timeout("the head of the request", exc.seconds)
+    elif status < 500:
         is_long = isinstance(exc, LineTooLong)
         refusal = refusals.malformed_request("the URL or a header is too long" if is_long else "")
     return _answer_and_close(request, refusal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError, Refusal
 from headwater.errors import Refused
+from headwater.http.keys import SETTINGS
 
 MAX_DEPTH = 64
 MAX_MEMBERS = 1_000
@@ -31,7 +33,7 @@ async def read_body(
     """The unpacked body. A body over the limit is refused before it is read; memory stays flat.
 
     Raises:
-        Refused: 415 another media type or coding, 413 too long, 400 a broken gzip stream.
+        Refused: 415 another media type or coding, 413 too long, 400 a broken gzip stream, 408 too slow.
     """
     _check_media_type(request, media_types)
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
@@ -40,6 +42,17 @@ async def read_body(
     length = request.content_length
     if length is not None and length > limit_bytes and coding in {"identity", ""}:
         raise Refused(refusals.payload_exceeds(limit_bytes))
+    if request.content.is_eof():
+        return await _read_all(request, coding, limit_bytes)
+    seconds = request.app[SETTINGS].http.body_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_all(request, coding, limit_bytes)
+    except TimeoutError as exc:
+        raise _ending(request, refusals.request_timeout("the body", seconds)) from exc
+
+
+async def _read_all(request: web.Request, coding: str, limit_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     unpacker: _Unpacker | None = None
@@ -54,15 +67,18 @@ async def read_body(
                 raise Refused(refusals.payload_exceeds(limit_bytes))
             parts.append(plain)
     except web.RequestPayloadError as exc:
-        # nothing behind the broken place can be read: answer, then close
-        request.content.feed_eof()
-        request.protocol.close()
         explanation = "the body can't be read: broken gzip stream or chunks"
-        refusal = refusals.malformed_json(explanation)
-        raise Refused(replace(refusal, headers=(("Connection", "close"),))) from exc
+        raise _ending(request, refusals.malformed_json(explanation)) from exc
     if unpacker is not None:
         unpacker.finish()
     return b"".join(parts)
+
+
+def _ending(request: web.Request, refusal: Refusal) -> Refused:
+    """The refusal of a body whose end can't be found: answer, then close."""
+    request.content.feed_eof()
+    request.protocol.close()
+    return Refused(replace(refusal, headers=(("Connection", "close"),)))
 
 
 class _Unpacker:

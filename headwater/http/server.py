@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from typing import Any
 
 import structlog
 from aiohttp import http_parser, web
 
 from headwater.errors import NotServing
-from headwater.http.app import answer_to_expectation, answer_to_no_request
+from headwater.http.app import answer_to_expectation
+from headwater.http.connection import LimitedServer
 from headwater.http.keys import DRAINING
 from headwater.settings import HttpSettings
 
@@ -28,11 +30,13 @@ async def serve(app: web.Application, settings: HttpSettings, stop: asyncio.Even
         log.warning("aiohttp runs without its C extensions, several times slower")
     runner = _Runner(
         app,
+        settings,
         access_log=None,
         shutdown_timeout=settings.drain_seconds,
         handle_signals=False,
         # bodies are unpacked by `body.py`: here a gzip bomb would unfold before anybody looks
         auto_decompress=False,
+        keepalive_timeout=settings.idle_seconds,
     )
     await runner.setup()
     try:
@@ -58,45 +62,27 @@ async def serve(app: web.Application, settings: HttpSettings, stop: asyncio.Even
 
 
 class _Runner(web.AppRunner):
-    """Runs an application whose answers to bad HTTP look like all others.
+    """Runs an application behind connections that have limits."""
 
-    aiohttp answers before any middleware does, with plain text that repeats what it could not read.
-    """
+    __slots__ = ("_settings",)
 
-    __slots__ = ()
+    def __init__(self, app: web.Application, settings: HttpSettings, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self._settings = settings
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
+        inner = made.request_handler
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             try:
-                return await made.request_handler(request)
+                return await inner(request)
             except web.HTTPExpectationFailed:  # raised before any middleware
                 assert isinstance(request, web.Request)
                 return answer_to_expectation(request)
 
-        return _Server(handle, request_factory=made.request_factory, **self._kwargs)
-
-
-class _Server(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
-class _Connection(web.RequestHandler):
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        # logs, and raises if a part of another answer is out already
-        super().handle_error(request, status, exc, message)
-        assert isinstance(request, web.Request)
-        return answer_to_no_request(request, status, exc)
+        made.request_handler = handle
+        return LimitedServer(made, self._settings, **self._kwargs)
 
 
 def _is_pure_python() -> bool:
