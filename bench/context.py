@@ -1,4 +1,4 @@
-"""What a leg gets: the servers, the sizes, progress."""
+"""What a leg gets: the servers, the sizes, the pace of the machine, progress."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.pace import Pace
 from bench.servers import Servers
 
 
@@ -18,18 +19,27 @@ class Sizes:
     singles: int
     events: int
     queued: int
+    sustain_seconds: int
     visible_seconds: int
+    answers_seconds: int
     updates: int
+    pollers: int
+    streams: int
+    idle_seconds: int
+    growth: tuple[tuple[int, int], ...]
+    growth_records: int
     rounds: int
+    pace_seconds: float
 
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """`singles_rate` is what leg a measured, if it ran."""
+    """`sustained` is what leg sustain measured, in events a second, if it ran."""
 
     servers: Servers
     sizes: Sizes
-    singles_rate: float | None = None
+    pace: Pace
+    sustained: float | None = None
 
 
 @contextmanager

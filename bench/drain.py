@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -30,10 +29,9 @@ import asyncpg
 import orjson
 import psutil
 
-from bench.records import Load, encoded
+from bench.records import Load, Made, encoded, fill
 from headwater import clock
 from headwater.cli.provision import make_demo
-from headwater.domain.commands import Command
 from headwater.domain.ids import KafkaOffset
 from headwater.embedded.child import spawn, stop
 from headwater.embedded.kafka import EmbeddedKafka
@@ -51,8 +49,6 @@ from processor.record import Batch, Record, next_offsets_of
 
 KNOWN = 10_000
 TOPICS = [(topic, number) for topic in (CUSTOMERS, EVENTS) for number in range(4)]
-
-Made = tuple[str, int, Command]
 
 
 class Feeder:
@@ -208,23 +204,6 @@ async def applied(conn: asyncpg.Connection[asyncpg.Record]) -> int:
     """Records of both topics that are applied."""
     total = await conn.fetchval("SELECT coalesce(sum(next_offset), 0) FROM consumer_offsets")
     return int(total)
-
-
-async def fill(producer: object, made: list[Made]) -> None:
-    shares: dict[tuple[str, int], list[Command]] = defaultdict(list)
-    for topic, partition, command in made:
-        shares[topic, partition].append(command)
-    for (topic, partition), commands in shares.items():
-        builder = producer.create_batch()  # type: ignore[attr-defined]  # untyped library
-        waiting = []
-        for command in commands:
-            headers, value = encoded(command)
-            if builder.append(key=None, value=value, timestamp=None, headers=headers) is None:
-                waiting.append(await producer.send_batch(builder, topic, partition=partition))  # type: ignore[attr-defined]
-                builder = producer.create_batch()  # type: ignore[attr-defined]
-                builder.append(key=None, value=value, timestamp=None, headers=headers)
-        waiting.append(await producer.send_batch(builder, topic, partition=partition))  # type: ignore[attr-defined]
-        await asyncio.gather(*waiting)
 
 
 async def measure(arguments: argparse.Namespace, folder: Path) -> None:

@@ -80,7 +80,7 @@ async def main(port: int) -> None:
     app.router.add_post("/batch", accept_batch)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, "127.0.0.1", port, reuse_port=True, backlog=1024).start()
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

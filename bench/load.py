@@ -33,8 +33,16 @@ class Load:
         return percentile(self.latencies, share)
 
 
+SHARES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999)
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     return statistics.quantiles(values, n=1000)[int(share * 1000) - 1]
+
+
+def curve(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Some percentiles and their values, those that so many values can tell."""
+    return [(s, percentile(values, s)) for s in SHARES if len(values) * (1 - s) >= 1]
 
 
 def post(path: str, body: bytes, token: str, *more: str) -> bytes:
@@ -80,7 +88,7 @@ class _Connection(asyncio.Protocol):
         received = self._received + data if self._received else data
         end = received.find(b"\r\n\r\n")
         if end >= 0:
-            length = _content_length(received[:end])
+            length = content_length(received[:end])
             if len(received) >= end + 4 + length:
                 self._received = b""
                 load = self._load
@@ -103,7 +111,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
 
 
-def _content_length(head: bytes) -> int:
+def content_length(head: bytes) -> int:
     lowered = head.lower()
     start = lowered.find(b"content-length:")
     if start < 0:
@@ -135,49 +143,69 @@ async def run(
 
 
 class Paced:
-    """Requests at a fixed rate (open loop), each sent at its time whatever the answers do."""
+    """Requests at a rate (open loop), whatever the answers do.
 
-    def __init__(self, port: int, connections: int) -> None:
+    A latency counts from the moment at which a request was due, not from when a connection came free for
+    it or this process came to send it: what waits behind a slow answer is not left out (coordinated
+    omission). `rate` may be changed on the way; `dues` are the moments, by number of the request.
+    """
+
+    def __init__(self, port: int, connections: int, rate: float) -> None:
+        self.rate = rate
+        self.load = Load()
+        self.dues: list[float] = []
         self._port = port
-        self._free: asyncio.Queue[_OneShot] = asyncio.Queue()
         self._connections = connections
+        self._free: asyncio.Queue[_OneShot] = asyncio.Queue()
 
-    async def open(self) -> None:
+    async def run(self, requests: Iterable[bytes], tick: Callable[[], None] = lambda: None) -> Load:
+        """Post all and wait for the answers."""
         loop = asyncio.get_running_loop()
         for _ in range(self._connections):
             _, protocol = await loop.create_connection(
-                lambda: _OneShot(self._free), "127.0.0.1", self._port
+                lambda: _OneShot(self._free, self.load, tick), "127.0.0.1", self._port
             )
             self._free.put_nowait(protocol)
-
-    async def send(self, request: bytes) -> None:
-        """Take a free connection and write; the answer frees it again."""
-        (await self._free.get()).post(request)
-
-    async def close(self) -> Counter[int]:
-        """Wait for all answers; how many of each status."""
-        statuses: Counter[int] = Counter()
+        started = due = time.perf_counter()
+        for request in requests:
+            # 0 too: answers must be seen also while we are late
+            await asyncio.sleep(max(due - time.perf_counter(), 0))
+            self.dues.append(due)
+            (await self._free.get()).post(request, due)
+            due += 1 / self.rate
         for _ in range(self._connections):
-            protocol = await self._free.get()
-            statuses.update(protocol.statuses)
-            protocol.close()
-        return statuses
+            (await self._free.get()).close()
+        self.load.seconds = time.perf_counter() - started
+        return self.load
 
 
 class _OneShot(asyncio.Protocol):
-    def __init__(self, free: asyncio.Queue[_OneShot]) -> None:
+    """Posts a request when it is told, and is free again once it is answered."""
+
+    def __init__(self, free: asyncio.Queue[_OneShot], load: Load, tick: Callable[[], None]) -> None:
         self._free = free
+        self._load = load
+        self._tick = tick
         self._received = b""
-        self.statuses: Counter[int] = Counter()
+        self._due = 0.0
+        self._busy = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def post(self, request: bytes) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
+        if self._busy:  # no answer: told as one that no server gives
+            self._done(0)
+
+    def post(self, request: bytes, due: float) -> None:
         assert self._transport is not None
-        self._transport.write(request)
+        self._due, self._busy = due, True
+        if self._transport.is_closing():
+            self._done(0)
+        else:
+            self._transport.write(request)
 
     def close(self) -> None:
         assert self._transport is not None
@@ -186,8 +214,15 @@ class _OneShot(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         end = self._received.find(b"\r\n\r\n")
-        if end < 0 or len(self._received) < end + 4 + _content_length(self._received[:end]):
+        if end < 0 or len(self._received) < end + 4 + content_length(self._received[:end]):
             return
-        self.statuses[int(self._received[9:12])] += 1
+        status = int(self._received[9:12])
         self._received = b""
+        self._done(status)
+
+    def _done(self, status: int) -> None:
+        self._busy = False
+        self._load.statuses[status] += 1
+        self._load.latencies.append((time.perf_counter() - self._due) * 1000)
+        self._tick()
         self._free.put_nowait(self)

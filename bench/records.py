@@ -6,11 +6,13 @@ customer has, the rest of sessions that nobody has yet), 20 % customer writes; 2
 
 from __future__ import annotations
 
+import asyncio
 import random
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -42,6 +44,9 @@ from headwater.topics import (
     partition_for,
 )
 
+Made: TypeAlias = tuple[str, int, Command]
+"""A topic, a partition, and what goes there."""
+
 PARTITIONS = 4
 _ACCEPTED = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -57,14 +62,15 @@ class Load:
         self.known: list[tuple[CustomerId, str]] = []
         self._milliseconds = 1_700_000_000_000
 
-    def _id(self) -> uuid.UUID:
+    def new_id(self) -> uuid.UUID:
+        """Always greater than those before."""
         self._milliseconds += 1
         return uuid7(self._milliseconds, self.random.getrandbits(74))
 
     def _envelope(self, *, answered: bool) -> Envelope:
         return Envelope(
             workspace_id=self.workspace_id,
-            operation_id=OperationId(self._id()),
+            operation_id=OperationId(self.new_id()),
             caller=self.caller,
             accepted_at=_ACCEPTED,
             tracing_id=self.random.randbytes(16).hex(),
@@ -125,7 +131,7 @@ class Load:
         }
         command = RecordEvent(
             envelope=self._envelope(answered=True),
-            event_id=EventId(self._id()),
+            event_id=EventId(self.new_id()),
             body=orjson.dumps(body),
         )
         return EVENTS, partition_for(key, PARTITIONS), command
@@ -155,7 +161,7 @@ class Load:
         return body
 
     def _create(self) -> tuple[str, int, Command]:
-        customer_id, external_id = CustomerId(self._id()), self.random.randbytes(8).hex()
+        customer_id, external_id = CustomerId(self.new_id()), self.random.randbytes(8).hex()
         self.known.append((customer_id, external_id))
         command = CreateCustomer(
             envelope=self._envelope(answered=False),
@@ -172,7 +178,7 @@ class Load:
             body["base"] = 7
         command = CreateCustomer(
             envelope=self._envelope(answered=False),
-            customer_id=CustomerId(self._id()),
+            customer_id=CustomerId(self.new_id()),
             body=orjson.dumps(body),
         )
         key = key_of_match(self.workspace_id, self.node_id, external_id)
@@ -194,7 +200,7 @@ class Load:
         command = CreateSession(
             envelope=self._envelope(answered=False),
             customer_id=customer_id,
-            session_id=SessionId(self._id()),
+            session_id=SessionId(self.new_id()),
             body=orjson.dumps({"value": value}),
         )
         key = key_of_customer(self.workspace_id, customer_id)
@@ -204,3 +210,21 @@ class Load:
 def encoded(command: Command) -> tuple[list[tuple[str, bytes]], bytes]:
     """The record of a command."""
     return wire.encode(command)
+
+
+async def fill(producer: Any, made: Iterable[Made]) -> None:
+    """Send commands to their partitions in their order; returns when Kafka has all."""
+    shares: dict[tuple[str, int], list[Command]] = defaultdict(list)
+    for topic, partition, command in made:
+        shares[topic, partition].append(command)
+    for (topic, partition), commands in shares.items():
+        builder = producer.create_batch()
+        waiting = []
+        for command in commands:
+            headers, value = encoded(command)
+            if builder.append(key=None, value=value, timestamp=None, headers=headers) is None:
+                waiting.append(await producer.send_batch(builder, topic, partition=partition))
+                builder = producer.create_batch()
+                builder.append(key=None, value=value, timestamp=None, headers=headers)
+        waiting.append(await producer.send_batch(builder, topic, partition=partition))
+        await asyncio.gather(*waiting)

@@ -1,14 +1,9 @@
-"""Rows, the table and the JSON file."""
+"""Rows, and the table. What is kept of them is in history.py, what is drawn in chart.py."""
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from rich.box import HORIZONTALS
 from rich.console import Console
@@ -20,10 +15,13 @@ _NAME_WIDTH = 22
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What a row wants, and whether it got it."""
+    """What a row wants, and whether it got it. `name`, `value` and `wanted` are for machines."""
 
     text: str
     met: bool
+    name: str = ""
+    value: float | None = None
+    wanted: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +30,7 @@ class Row:
 
     `cpu` holds CPU seconds per million by process; `peak_mb` the greatest resident size of our processes.
     `cpu_ratio` is the floor's CPU time by the hub's for the same work: it moves less than the rates do on a
-    machine that others use too.
+    machine that others use too. `curve` holds pairs of a percentile and its milliseconds.
     """
 
     name: str
@@ -44,18 +42,33 @@ class Row:
     cpu: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
     cpu_ratio: float | None = None
+    curve: Sequence[tuple[float, float]] = ()
 
     @property
     def ratio(self) -> float | None:
         return None if not self.floor else self.value / self.floor
 
+    @property
+    def missed(self) -> list[Aim]:
+        return [aim for aim in self.aims if not aim.met]
 
-def at_least(name: str, value: float, wanted: float) -> Aim:
-    return Aim(text=f"{name} >= {wanted:,g}", met=value >= wanted)
+
+def at_least(name: str, value: float, wanted: float, *, of: float | None = None) -> Aim:
+    """`of` is the goal that `wanted` was scaled from."""
+    text = f"{name} >= {_told(wanted, of)}"
+    return Aim(text=text, met=value >= wanted, name=name, value=value, wanted=wanted)
 
 
-def at_most(name: str, value: float, wanted: float) -> Aim:
-    return Aim(text=f"{name} <= {wanted:,g}", met=value <= wanted)
+def at_most(name: str, value: float, wanted: float, *, of: float | None = None) -> Aim:
+    """`of` is the goal that `wanted` was scaled from."""
+    text = f"{name} <= {_told(wanted, of)}"
+    return Aim(text=text, met=value <= wanted, name=name, value=value, wanted=wanted)
+
+
+def _told(wanted: float, of: float | None) -> str:
+    if of is None or of == wanted:
+        return f"{wanted:,g}"
+    return f"{wanted:,.{0 if wanted >= 10 else 2}f} (of {of:,g})"
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
@@ -83,6 +96,16 @@ def show(rows: Sequence[Row], console: Console) -> None:
             _lines(row.peak_mb, 0),
         )
     console.print(table)
+    missed = [(row, aim) for row in rows for aim in row.missed]
+    for row, aim in missed:
+        got = "" if aim.value is None else f", got {aim.value:,.{_digits(aim.value)}f}"
+        console.print(f"missed: {row.name}: {aim.text}{got}")
+    if missed:
+        console.print("docs/performance.md says what the time of these goes into.")
+
+
+def _digits(value: float) -> int:
+    return 0 if abs(value) >= 100 else 2
 
 
 def _word(aim: Aim) -> str:
@@ -91,24 +114,3 @@ def _word(aim: Aim) -> str:
 
 def _lines(values: dict[str, float], digits: int) -> str:
     return "\n".join(f"{name} {value:,.{digits}f}" for name, value in values.items())
-
-
-def write(rows: Sequence[Row], folder: Path) -> Path:
-    """Write what was measured, with the commit and the machine."""
-    folder.mkdir(exist_ok=True)
-    target = folder / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    content = {
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "rows": [{**asdict(row), "ratio": row.ratio} for row in rows],
-    }
-    target.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    return target
-
-
-def _commit() -> str | None:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or None

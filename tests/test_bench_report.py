@@ -11,7 +11,7 @@ from bench.report import Aim, Row, at_least, at_most, show
 
 ROWS = [
     Row(
-        name="a single posts, 64 connections",
+        name="singles, 64 connections",
         unit="requests/s",
         value=12_345,
         floor=23_456,
@@ -21,7 +21,7 @@ ROWS = [
         cpu={"web": 123_456, "postgres": 1_234_567},
     ),
     Row(
-        name="f real data set, to the feed",
+        name="cdnow, to the feed",
         unit="writes/s",
         value=12_345,
         aims=[

@@ -1,4 +1,4 @@
-"""(f) A real shop's orders loaded whole through the public API, summed again from the feed, and loaded twice."""
+"""A real shop's orders loaded whole through the public API, summed again from the feed, and loaded twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def measure(context: Context) -> list[Row]:
     await servers.drained()
     first = await _last_offset(context)
     before, started = servers.usage(), time.perf_counter()
-    with progress("f load the real data set", None):
+    with progress("cdnow: load the real data set", None):
         await _load(context)
         await servers.drained()
     seconds = time.perf_counter() - started
@@ -37,7 +37,7 @@ async def measure(context: Context) -> list[Row]:
     totals = await _sum_feed(context, first)
     last = await _last_offset(context)
     started = time.perf_counter()
-    with progress("f load it again", None):
+    with progress("cdnow: load it again", None):
         await _load(context)
         await servers.drained()
     again_seconds = time.perf_counter() - started
@@ -45,7 +45,7 @@ async def measure(context: Context) -> list[Row]:
     peaks = {name: servers.peak_mb(name) for name in ("web", "processor")}
     return [
         Row(
-            name="f real data set, to the feed",
+            name="cdnow, to the feed",
             unit="writes/s",
             value=writes / seconds,
             aims=[
