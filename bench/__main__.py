@@ -18,7 +18,18 @@ from rich.console import Console
 from bench import history
 from bench.chart import draw
 from bench.context import Context, Sizes
-from bench.legs import batches, cdnow, drain, pages, singles, visible
+from bench.legs import (
+    answers,
+    batches,
+    cdnow,
+    drain,
+    followers,
+    growth,
+    pages,
+    singles,
+    sustain,
+    visible,
+)
 from bench.pace import Pace, measure_pace
 from bench.report import Row, show
 from bench.servers import running_servers
@@ -29,8 +40,12 @@ LEGS: dict[str, Leg] = {
     "singles": singles.measure,
     "batches": batches.measure,
     "drain": drain.measure,
+    "sustain": sustain.measure,
     "visible": visible.measure,
+    "answers": answers.measure,
     "pages": pages.measure,
+    "followers": followers.measure,
+    "growth": growth.measure,
     "cdnow": cdnow.measure,
 }
 """In the order in which they run."""
