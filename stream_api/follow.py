@@ -66,6 +66,13 @@ class Follower:
     def closed(self) -> bool:
         return self._closed
 
+    def is_end(self, workspace_id: WorkspaceId, after: int) -> bool:
+        """Whether the feed ended at `after` at the last tick, so that there is nothing to read.
+
+        Known only while somebody waits for the feed, and Postgres answers.
+        """
+        return self._last_offsets.get(workspace_id) == after
+
     async def wait_beyond(
         self,
         workspace_id: WorkspaceId,
@@ -135,6 +142,7 @@ class Follower:
                 if not down:
                     log.warning("feeds can't be watched, trying again", error=str(exc))
                 down = True
+                self._last_offsets.clear()  # who comes now asks, and is told 503
                 await asyncio.sleep(_BACKOFF_SECONDS)
                 continue
             if down:

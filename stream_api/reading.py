@@ -84,6 +84,19 @@ class Reading:
         """Wait until the feed grows; False if the time is over or `is_over`. Costs no query."""
         return await self.follower.wait_beyond(self.workspace_id, after, seconds, self._is_gone)
 
+    def step_at_end(self, after: int | None) -> Step | None:
+        """The empty step of a reader who comes to the end of a feed that others wait for already.
+
+        Costs no query: thousands who ask again once their wait is over, or once they have got the last
+        change, would queue up for the few connections.
+        """
+        if after is None or not self.follower.is_end(self.workspace_id, after):
+            return None
+        end = FeedOffset(after)
+        return Step(
+            bodies=(), updates=0, reached=FeedOffset(0), position=end, next_offset=end, is_end=True
+        )
+
     async def next_step(self, after: int | None, limit: int, *, woken: bool = False) -> Step:
         """The next updates that pass the filters, or an empty step that ends where the feed does.
 

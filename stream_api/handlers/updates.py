@@ -86,7 +86,8 @@ async def _send_page(
 
     The offset stands last, so that a page can end wherever trouble begins and still be a whole one.
     """
-    step = await reading.next_step(after, size)
+    at_end = reading.step_at_end(after) if size and wait_seconds else None
+    step = at_end or await reading.next_step(after, size)
     if size == 0:
         return json_answer(_end_of_page(b"", step.position))
     deadline = time.monotonic() + wait_seconds
@@ -170,7 +171,7 @@ async def _send_events(
 
     A stream that can't go on ends: its client comes back with Last-Event-ID and is told why.
     """
-    step = await reading.next_step(after, _STREAM_ROWS)
+    step = reading.step_at_end(after) or await reading.next_step(after, _STREAM_ROWS)
     heartbeat_seconds = min(reading.request.app[STREAM].heartbeat_seconds, _MAX_HEARTBEAT_SECONDS)
     async with _answering(reading.request, "text/event-stream; charset=utf-8") as answer:
         told, told_at = step.position, time.monotonic()
