@@ -28,6 +28,7 @@ class _Crowd:
         self.arrivals: list[float] = []
         self.all_reached = asyncio.Event()
         self.lost = 0
+        self.refused = 0
 
     def expect_change(self) -> None:
         self.arrivals.clear()
@@ -63,13 +64,18 @@ class _Poller(asyncio.Protocol):
         if end < 0 or len(self._received) < end + 4 + content_length(self._received[:end]):
             return
         status, tail = self._received[9:12], self._received[-40:]
+        assert self._transport is not None
+        if status == b"503":  # as every client: again, after a while
+            self._crowd.refused += 1
+            self._received = b""
+            asyncio.get_running_loop().call_later(1, self._transport.write, self._ask(self._after))
+            return
         assert status == b"200", self._received[:200]
         after = int(tail[tail.rindex(b":") + 1 :].rstrip(b"}"))
         self._received = b""
         if after > self._after:
             self._after = after
             self._crowd.reached()
-        assert self._transport is not None
         self._transport.write(self._ask(after))
 
 
@@ -134,9 +140,11 @@ async def measure(context: Context) -> list[Row]:
                 pace.at_most("% of a core", idle, 10),
                 at_most("web MB", peak, MEMORY_MB),
                 pace.at_most("s until all have it", last, 1),
+                at_most("refused", crowd.refused, 0),
             ],
             more={
                 "% of a core, idle": idle,
+                "refused": crowd.refused,
                 "ms until half have it": max(half for _, half in reached) * 1000,
             },
             peak_mb={"web": peak},
