@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import jgo.maven
+import truststore
 from rich.console import Console
 from rich.progress import Progress
 
@@ -84,9 +85,13 @@ def _fetch_all(missing: Mapping[str, Path], lock: Mapping[str, str], repository:
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Fetching Kafka", total=len(missing))
         context = jgo.maven.MavenContext(repo_cache=repository)
-        for coordinates, path in missing.items():
-            _fetch(context, coordinates, lock[coordinates], path)
-            progress.advance(task)
+        truststore.inject_into_ssl()  # the client knows only the certificates that it brings along
+        try:
+            for coordinates, path in missing.items():
+                _fetch(context, coordinates, lock[coordinates], path)
+                progress.advance(task)
+        finally:
+            truststore.extract_from_ssl()
 
 
 def _is_whole(path: Path, digest: str) -> bool:
