@@ -245,7 +245,7 @@ class Settings:
             stream=StreamSettings.from_env(environ),
             log=LogSettings.from_env(environ),
             metrics=MetricsSettings.from_env(environ),
-            operator_token=environ.get("HEADWATER_OPERATOR_TOKEN") or None,
+            operator_token=_token(environ, "HEADWATER_OPERATOR_TOKEN"),
         )
 
     def check_servers(self, *, needs_kafka: bool) -> None:
@@ -282,6 +282,18 @@ def _ports(url: str) -> list[str]:
     """What stands behind the colon of each host; there may be several, and addresses in brackets."""
     hosts = re.split("[/?#]", url.partition("://")[2])[0].rpartition("@")[2].split(",")
     return [port for host in hosts if (port := host.rpartition("]")[2].partition(":")[2])]
+
+
+def _token(environ: Mapping[str, str], name: str) -> str | None:
+    """A token that can't be tried out and that a header can carry; it is never told."""
+    text = environ.get(name)
+    if not text:
+        return None
+    if not re.fullmatch(r"[!-~]{16,512}", text):
+        raise SettingInvalid(
+            f"{name} has {len(text)} characters, expected 16 to 512 that are printable ASCII and no spaces"
+        )
+    return text
 
 
 def _integer(environ: Mapping[str, str], name: str, default: int, least: int = 0) -> int:

@@ -62,3 +62,14 @@ def test_a_service_that_names_no_servers_is_refused() -> None:
     only.check_servers(needs_kafka=False)
     with pytest.raises(SettingInvalid, match="HEADWATER_KAFKA_BOOTSTRAP is not set"):
         only.check_servers(needs_kafka=True)
+
+
+@pytest.mark.parametrize(
+    "token", ["short", "x" * 15, "x" * 513, "with a space in it", "schlüssel-schlüssel"]
+)
+def test_an_operator_token_that_can_be_guessed_or_not_be_sent_is_refused(token: str) -> None:
+    with pytest.raises(SettingInvalid, match="HEADWATER_OPERATOR_TOKEN has ") as caught:
+        Settings.from_env({"HEADWATER_OPERATOR_TOKEN": token})
+    assert token not in str(caught.value)
+    good = "x" * 16
+    assert Settings.from_env({"HEADWATER_OPERATOR_TOKEN": good}).operator_token == good
