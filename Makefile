@@ -38,6 +38,11 @@ lint: $(VENV)/.installed ## Check style
 type: $(VENV)/.installed ## Check types
 	$(BIN)/mypy
 
+.PHONY: audit
+audit: ## Look for known vulnerabilities in what the lock names (asks pypi.org)
+	@test -x .audit/bin/pip-audit || { $(PYTHON) -m venv .audit && .audit/bin/pip install --disable-pip-version-check --quiet pip-audit==2.10.1; }
+	.audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
+
 .PHONY: bench
 bench: setup ## Measure each stage against its floor
 	$(BIN)/python -m bench
@@ -62,5 +67,5 @@ lock: ## Renew requirements.lock (needs uv)
 
 .PHONY: clean
 clean: ## Remove what was built here (keeps .headwater, the data)
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .audit dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.headwater/*' -exec rm -rf {} +
