@@ -1,4 +1,4 @@
-"""GET and PUT /workspaces/{id}/configuration, and the default matching policy."""
+"""GET and PUT /workspaces/{id}/configuration."""
 
 from __future__ import annotations
 
@@ -131,8 +131,3 @@ async def test_preflight_needs_no_token(control: Control) -> None:
 async def test_a_tracing_id_comes_back(control: Control, name: str) -> None:
     answer = await control.call("GET", "", headers={name: "abc-1"})
     assert answer.headers["X-Tracing-ID"] == "abc-1"
-
-
-async def test_the_default_matching_policy(control: Control) -> None:
-    answer = await control.call("GET", "/unique-customer-matching-policy")
-    assert answer.body == {"properties": ["externalId"], "caseSensitive": False}

@@ -1,4 +1,4 @@
-"""PUT /workspaces/{id}/status: what still works in a suspended and in a disabled workspace."""
+"""PUT /workspaces/{id}/status, and what still works in a suspended and in a disabled workspace."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import uuid
 from typing import Any
 
 import aiohttp
+import pytest
 
+from headwater.domain.configuration import Role
+from tests.http.configuration.conftest import Control
 from tests.hub import OPERATOR_TOKEN, Answer, Client
 
+FORBIDDEN = "You don't have the necessary permissions for the resource"
 OPERATOR = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
 
 
@@ -140,3 +144,51 @@ async def test_a_follower_of_a_workspace_that_is_disabled_is_let_go(client: Clie
     assert answer.status in {200, 403}
     assert answer.status == 403 or answer.body["updates"] == []
     assert (await wait()).status == 403
+
+
+def _path(control: Control, rest: str = "") -> str:
+    return f"/hub/v1/workspaces/{control.workspace_id}{rest}"
+
+
+async def test_suspended_refuses_configuration_until_it_is_enabled(control: Control) -> None:
+    await control.set_status("SUSPENDED")
+    assert (await control.call("GET", "/nodes")).status == 200
+    answer = await control.call("POST", "/nodes/entries", {"name": "x"})
+    await control.refused(answer, 403, f"workspace suspended: {control.workspace_id}")
+    await control.set_status("ENABLED")
+    assert (await control.call("POST", "/nodes/entries", {"name": "x"})).status == 201
+
+
+async def test_disabled_is_closed_to_all_but_the_operator(control: Control) -> None:
+    admin = await control.user(Role.ADMIN)
+    await control.set_status("DISABLED")
+    message = f"workspace not found: {control.workspace_id}"
+    for path in ("", "/configuration"):
+        await control.refused(await admin.call("GET", _path(control, path)), 403, message)
+    for path in ("/hub/v1/workspaces", "/hub/v1/me"):
+        await control.refused(await admin.call("GET", path), 403, message)
+    answer = await admin.call("PUT", _path(control, "/status"), {"status": "ENABLED"})
+    await control.refused(answer, 403, message)
+    assert (await control.call("GET", _path(control))).body["status"] == "DISABLED"
+    await control.refused(await control.call("GET", ""), 403, message)
+    await control.set_status("ENABLED")
+    assert (await admin.call("GET", "")).status == 200
+
+
+async def test_only_an_operator_changes_the_status(control: Control) -> None:
+    admin = await control.user(Role.ADMIN)
+    answer = await admin.call("PUT", _path(control, "/status"), {"status": "SUSPENDED"})
+    await control.refused(answer, 403, FORBIDDEN)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "path"),
+    [
+        ({}, "required property is missing", "/status"),
+        ({"status": "GONE"}, "value not in enum", "/status"),
+        ([], "expected type object", ""),
+    ],
+)
+async def test_a_status_that_is_none(control: Control, body: Any, message: str, path: str) -> None:
+    answer = await control.call("PUT", _path(control, "/status"), body)
+    await control.refused(answer, 400, "source workspace is not valid", (message, path))
