@@ -93,7 +93,8 @@ class Connection(web.RequestHandler):
     """One connection, whose client has to go on with what it does."""
 
     __slots__ = (
-        "_head_at", "_head_bytes", "_head_timer", "_own_transport", "_send_timer", "_settings", "_unsent",
+        "_has_ended", "_head_at", "_head_bytes", "_head_timer", "_own_transport", "_send_timer", "_settings",
+        "_unsent",
     )  # fmt: skip
 
     def __init__(
@@ -106,14 +107,14 @@ class Connection(web.RequestHandler):
     ) -> None:
         super().__init__(server, loop=loop, **kwargs)
         self._settings = settings
-        self._own_transport: asyncio.Transport | None = (
-            None  # aiohttp forgets its own when it closes
-        )
+        # aiohttp forgets its own when it closes
+        self._own_transport: asyncio.Transport | None = None
         self._head_at: float | None = None
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._has_ended = False
 
     @property
     def is_idle(self) -> bool:
@@ -191,7 +192,8 @@ class Connection(web.RequestHandler):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._send_timer is not None:
+        # of what is left when the connection has ended, nobody else will ask
+        if self._send_timer is not None and not self._has_ended:
             self._send_timer.cancel()
             self._send_timer = None
 
@@ -199,6 +201,7 @@ class Connection(web.RequestHandler):
         try:
             await super().start()
         finally:
+            self._has_ended = True
             # a transport that is closed waits for its reader without any limit
             if self._own_transport is not None and self._own_transport.get_write_buffer_size():
                 self._expect_reader()
