@@ -13,6 +13,7 @@ from headwater.domain.moment import find_datetime
 from headwater.errors import Refused
 
 MAX_ELEMENTS = 10_000
+MAX_SORT_KEYS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +77,16 @@ def page_object(
 
 
 def sort_parameters(request: web.Request) -> list[Sort]:
-    """`sort=<path>[,asc|desc]`, repeatable; checking the paths is the caller's."""
-    keys = []
+    """`sort=<path>[,asc|desc]`, repeatable; checking the paths is the caller's.
+
+    Raises:
+        Refused: 400 for more keys than anybody needs: each is worked out for each row of the node.
+    """
+    keys: list[Sort] = []
     for text in request.query.getall("sort", []):
+        if len(keys) == MAX_SORT_KEYS:
+            explanation = f"more than {MAX_SORT_KEYS} keys"
+            raise Refused(refusals.invalid_parameter("sort", explanation))
         path, _, direction = text.partition(",")
         if direction.strip().lower() not in {"", "asc", "desc"}:
             explanation = f"{direction!r} is no direction, expected asc or desc"
