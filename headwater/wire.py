@@ -45,6 +45,8 @@ from headwater.topics import HEADER
 VERSION = 1
 
 PACKED_FROM_BYTES = 65_536
+MAX_RESULT_BYTES = 32 * 1024 * 1024
+"""Unpacked; a customer within its limit is shown in a few megabytes."""
 
 
 class Undecodable(HubError):
@@ -72,8 +74,8 @@ def _milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+def _moment(milliseconds: object) -> datetime:
+    return datetime.fromtimestamp(_number(milliseconds) / 1000, UTC)
 
 
 def encode(command: Command) -> tuple[list[tuple[str, bytes]], bytes]:
@@ -152,9 +154,32 @@ def decode_envelope(header: bytes, body: bytes) -> Command:
         raise Undecodable(f"the envelope can't be read: {exc!r}") from exc
 
 
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
 def _text(value: object) -> str:
+    """A text that a column can hold."""
     if not isinstance(value, str) or "\x00" in value:
         raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no whole number")
     return value
 
 
@@ -185,10 +210,10 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
         accepted_at=_moment(fields["accepted"]),
         tracing_id=_text(fields["tracing"]),
         fingerprint=_text(fields["fingerprint"]),
-        repeatable=fields.get("repeatable", False),
-        keyed=fields.get("keyed", False),
-        reply_to=None if reply is None else ReplyTo(partition=reply[0], correlation=reply[1]),
-        answered=fields.get("answered", False),
+        repeatable=_flag(fields.get("repeatable", False)),
+        keyed=_flag(fields.get("keyed", False)),
+        reply_to=None if reply is None else _reply_to(*reply),
+        answered=_flag(fields.get("answered", False)),
         answer_by=None if answer_by is None else _moment(answer_by),
         replay_of=None if replay_of is None else RejectionId(UUID(replay_of)),
         batch=None if batch is None else _batch_key(*batch),
@@ -202,23 +227,23 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
                 envelope=envelope,
                 customer_id=CustomerId(entity),
                 body=body,
-                session_value=fields["sessionValue"],
+                session_value=_text_or_none(fields["sessionValue"]),
             )
         case "PatchCustomer":
             return PatchCustomer(
                 envelope=envelope,
                 customer_id=CustomerId(entity),
                 body=body,
-                strict=fields["strict"],
-                session_value=fields["sessionValue"],
+                strict=_flag(fields["strict"]),
+                session_value=_text_or_none(fields["sessionValue"]),
             )
         case "ReplaceCustomer":
             return ReplaceCustomer(
                 envelope=envelope,
                 customer_id=CustomerId(entity),
                 body=body,
-                strict=fields["strict"],
-                session_value=fields["sessionValue"],
+                strict=_flag(fields["strict"]),
+                session_value=_text_or_none(fields["sessionValue"]),
             )
         case "DeleteCustomer":
             return DeleteCustomer(envelope=envelope, customer_id=CustomerId(entity), body=body)
@@ -233,8 +258,12 @@ def _decode_fields(fields: dict[str, Any], body: bytes) -> Command:
             raise Undecodable(f"the envelope names the command {kind!r}, which is not known")
 
 
-def _batch_key(operation_id: str, fingerprint: str) -> BatchKey:
-    return BatchKey(operation_id=OperationId(UUID(operation_id)), fingerprint=fingerprint)
+def _reply_to(partition: object, correlation: object) -> ReplyTo:
+    return ReplyTo(partition=_number(partition), correlation=_text(correlation))
+
+
+def _batch_key(operation_id: str, fingerprint: object) -> BatchKey:
+    return BatchKey(operation_id=OperationId(UUID(operation_id)), fingerprint=_text(fingerprint))
 
 
 def refusal_to_json(refusal: Refusal) -> JsonObject:
@@ -251,11 +280,12 @@ def refusal_to_json(refusal: Refusal) -> JsonObject:
 def refusal_from_json(fields: JsonObject) -> Refusal:
     """The other way round."""
     return Refusal(
-        status=fields["status"],
-        reason=fields["reason"],
-        message=fields["message"],
+        status=_number(fields["status"]),
+        reason=_string(fields["reason"]),
+        message=_string(fields["message"]),
         errors=tuple(
-            FieldError(message=error["message"], path=error["path"]) for error in fields["errors"]
+            FieldError(message=_string(error["message"]), path=_string(error["path"]))
+            for error in fields["errors"]
         ),
         data=fields["data"],
     )
@@ -281,26 +311,37 @@ def encode_result(result: Result) -> bytes:
     return orjson.dumps(head) + b"\n" + body
 
 
-def decode_result(raw: bytes) -> Result:
+def decode_result(raw: bytes | None) -> Result:
     """The other way round.
 
     Raises:
         Undecodable: the bytes are no result.
     """
     try:
-        head_bytes, body = raw.split(b"\n", 1)
+        head_bytes, body = (raw or b"").split(b"\n", 1)
         head = orjson.loads(head_bytes)
         if head.get("z"):
-            body = zlib.decompress(body)
+            body = _unpacked(body)
         refusal = head.get("r")
+        version = head.get("n")
         return Result(
-            correlation=head["c"],
-            status=head["s"],
-            entity_type=head.get("t"),
-            entity_id=head.get("id"),
-            version=head.get("n"),
+            correlation=_string(head["c"]),
+            status=_number(head["s"]),
+            entity_type=_text_or_none(head.get("t")),
+            entity_id=_text_or_none(head.get("id")),
+            version=None if version is None else _number(version),
             body=body if head.get("b") else None,
             refusal=None if refusal is None else refusal_from_json(refusal),
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, zlib.error) as exc:
+    except (
+        orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, zlib.error
+    ) as exc:  # fmt: skip
         raise Undecodable(f"the result can't be read: {exc!r}") from exc
+
+
+def _unpacked(packed: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    body = stream.decompress(packed, MAX_RESULT_BYTES)
+    if not stream.eof:
+        raise ValueError(f"it is cut off, or longer than {MAX_RESULT_BYTES} bytes")
+    return body

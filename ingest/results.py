@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 from headwater import metrics, wire
 from headwater.domain.commands import BatchKey, ReplyTo
 from headwater.kafka import build_consumer, stop_consumer, translated
+from headwater.log import describe
 from headwater.settings import KafkaSettings
 from headwater.topics import PENDING, RESULTS
 
@@ -155,36 +156,54 @@ class Results:
             return None
         return orjson.dumps([caller, fingerprint, 0, *[str(UUID(int=0))] * 3, False])
 
-    def _hand_out(self, raw: bytes) -> None:
+    def _hand_out(self, raw: bytes | None) -> None:
         try:
             result = wire.decode_result(raw)
         except wire.Undecodable as exc:
-            log.warning("a result can't be read", error=str(exc))
+            log.warning("a result can't be read", error=describe(exc.__cause__ or exc))
             return
         future = self._waiting.get(result.correlation)
         if future is not None and not future.done():
             future.set_result(result)
 
-    def _learn_pending(self, raw: bytes) -> None:
+    def _learn_pending(self, raw: bytes | None) -> None:
         try:
-            fields = orjson.loads(raw)
-            caller, fingerprint, until, operation_id, entity_id, session_id, keyed = fields
-        except (orjson.JSONDecodeError, ValueError, TypeError) as exc:
-            log.warning("a pending write can't be read", error=str(exc))
+            caller, fingerprint, until, ids = decode_pending(raw)
+        except wire.Undecodable as exc:
+            log.warning("a pending write can't be read", error=describe(exc.__cause__ or exc))
             return
-        if not until:
+        if until:
+            self._pending[caller, fingerprint] = (until, ids)
+        else:
             self._pending.pop((caller, fingerprint), None)
-            return
-        ids = Identifiers(
-            operation_id=UUID(operation_id),
-            entity_id=UUID(entity_id),
-            session_id=UUID(session_id),
-            repeatable=True,
-            keyed=keyed,
-        )
-        self._pending[caller, fingerprint] = (until, ids)
 
     def _forget_old(self) -> None:
         now = time.time()
         for key in [key for key, (until, _) in self._pending.items() if until < now]:
             del self._pending[key]
+
+
+def decode_pending(raw: bytes | None) -> tuple[str, str, float, Identifiers]:
+    """Caller, fingerprint, until when it can be joined (0: no more), and ids of a pending write.
+
+    Raises:
+        Undecodable: the bytes tell of none.
+    """
+    try:
+        caller, fingerprint, until, operation_id, entity_id, session_id, keyed = orjson.loads(
+            raw or b""
+        )
+        if not (
+            isinstance(caller, str) and isinstance(fingerprint, str) and keyed in {True, False}
+        ):
+            raise TypeError("expected texts, a time, ids, and a flag")
+        ids = Identifiers(
+            operation_id=UUID(operation_id),
+            entity_id=UUID(entity_id),
+            session_id=UUID(session_id),
+            repeatable=True,
+            keyed=bool(keyed),
+        )
+        return caller, fingerprint, float(until), ids
+    except (ValueError, TypeError, AttributeError, OverflowError) as exc:
+        raise wire.Undecodable(f"the pending write can't be read: {exc!r}") from exc
