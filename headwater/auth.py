@@ -3,10 +3,15 @@
 The token's owner is remembered; what the owner may do is read from the cached configuration at each
 request, so that a disabled source or a new token counts within a second, and known tokens go on
 working while Postgres is away.
+
+Tokens are looked up by their SHA-256. That takes no constant time and need not: who guesses can't choose what a
+digest begins with, so how long a miss takes tells nothing of a token. What is compared is compared in
+constant time all the same.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -132,7 +137,9 @@ def _caller(
 ) -> Caller | None:
     if owner.source_id is not None:
         source = config.sources.get(owner.source_id)
-        if source is None or not source.enabled or source.token_hash != token_hash:
+        if source is None or not source.enabled:
+            return None
+        if not hmac.compare_digest(source.token_hash, token_hash):
             return None
         if source.allowed_ips and not _is_allowed(remote, source):
             return None
@@ -144,7 +151,9 @@ def _caller(
             writable=source.nodes,
         )
     user = None if owner.user_id is None else config.users.get(owner.user_id)
-    if user is None or user.token_hash != token_hash:
+    if user is None or user.token_hash is None:
+        return None
+    if not hmac.compare_digest(user.token_hash, token_hash):
         return None
     return _caller_of_user(user, config)
 
