@@ -9,6 +9,7 @@ clients put external ids and session values.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Container, Iterator, MutableMapping
@@ -24,6 +25,9 @@ from headwater.settings import LogSettings
 
 _TELLING = ("sqlstate", "constraint_name", "table_name", "column_name")
 """Attributes of a driver's exception that name things of ours, never values."""
+
+_WORD = re.compile(r"[A-Za-z0-9_.:/-]{1,63}", re.ASCII)
+"""Ids of any make, UUIDs and trace contexts; our tokens have a character more."""
 
 
 def set_up(settings: LogSettings, *, service: str) -> None:
@@ -78,6 +82,11 @@ def loggable_path(path: str, words: Container[str]) -> str:
     """A URL's path with `*` for each part that is neither a word of the routes nor a UUID."""
     parts = path.split("/")
     return "/".join(part if part in words or find_uuid(part) is not None else "*" for part in parts)
+
+
+def loggable_word(text: str) -> str:
+    """What a client calls itself or its request, or `*` if that could be an address or a token."""
+    return text if _WORD.fullmatch(text) else "*"
 
 
 def _is_no_bad_request(record: logging.LogRecord) -> bool:

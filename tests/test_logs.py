@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from headwater.errors import Unavailable
-from headwater.log import describe, loggable_path
+from headwater.log import describe, loggable_path, loggable_word
 from headwater.postgres.config import new_token
 from headwater.postgres.pool import Pool
 from tests.hub import OPERATOR_TOKEN, Client, Hub, eventually
@@ -100,6 +100,14 @@ def test_a_path_is_logged_without_what_the_client_put_in() -> None:
     assert loggable_path("/secret", words) == "/*"
 
 
+def test_the_names_of_clients_and_requests_are_logged_if_they_can_be_nothing_else() -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for word in ("shop-1.2", str(uuid.uuid4()), trace):
+        assert loggable_word(word) == word
+    for text in ("ann@example.com", new_token(), "Ann Lee", "", "x" * 64, "\udcff", "a\n"):
+        assert loggable_word(text) == "*"
+
+
 def _mark() -> str:
     return f"Zz{uuid.uuid4().hex}"
 
@@ -141,6 +149,10 @@ async def test_no_write_and_no_fault_leaves_personal_data_in_the_logs(
     assert broken.status == 400
     forged = await client.call("GET", here, headers={"Authorization": f"Bearer {token}"})
     assert forged.status == 401
+    # what a client calls itself and its requests
+    for said in (email, client.token, f"Bearer {client.token}"):
+        headers = {"X-Tracing-ID": said, "Contactlab-ClientId": said}
+        assert (await client.call("GET", "/nothing", headers=headers)).status == 404
     # what is no HTTP at all
     reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
     writer.write(f"GET /{email} {name}\r\nAuthorization: Bearer {client.token}\r\n\r\n".encode())

@@ -21,7 +21,7 @@ from headwater.domain import refusal as refusals
 from headwater.errors import Contended, Refused, Unavailable
 from headwater.http.answer import error_answer
 from headwater.http.keys import DRAINING
-from headwater.log import loggable_path
+from headwater.log import loggable_path, loggable_word
 from headwater.randomness import random_bits
 
 log = structlog.get_logger()
@@ -32,10 +32,14 @@ TRACING_ID = web.RequestKey("tracing_id", str)
 WORDS = web.AppKey("words", frozenset[str])
 """The fixed parts of all routes: what of a URL may be logged."""
 
-CORS = {
+COMMON_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "X-Tracing-ID, Retry-After, Location, Preference-Applied",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "Headwater",  # aiohttp would name its version and Python's
 }
+"""What every answer has. Any page may call the hub: a token is what lets in, never a cookie."""
+
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
@@ -87,7 +91,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         answer = await _answer(request, handler, tracing_id)
     if not answer.prepared:
         answer.headers["X-Tracing-ID"] = tracing_id
-        answer.headers.update(CORS)
+        answer.headers.update(COMMON_HEADERS)
     metrics.answered(request, answer.status, monotonic() - started)
     return answer
 
@@ -100,7 +104,12 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
     except Refused as exc:
         return _refused(exc.refusal, request, tracing_id)
     except (Unavailable, Contended) as exc:
-        log.warning("unavailable", path=_path_of(request), tracing_id=tracing_id, error=str(exc))
+        log.warning(
+            "unavailable",
+            path=_path_of(request),
+            tracing_id=loggable_word(tracing_id),
+            error=str(exc),
+        )
         return _refused(refusals.try_again_later(), request, tracing_id)
     except web.HTTPMethodNotAllowed as exc:
         refusal = refusals.method_not_supported(exc.method.upper())
@@ -117,11 +126,16 @@ async def _answer(request: web.Request, handler: Handler, tracing_id: str) -> we
     except Exception as exc:
         if isinstance(exc, ConnectionError) and _is_gone(request):
             # it went away in the middle of its body: nothing was written, nobody reads the answer
-            log.info("client went away", path=_path_of(request), tracing_id=tracing_id)
+            log.info(
+                "client went away", path=_path_of(request), tracing_id=loggable_word(tracing_id)
+            )
             return web.Response(status=CLIENT_GONE)
         logref = str(uuid.uuid4())
         log.exception(
-            "request failed", path=_path_of(request), tracing_id=tracing_id, logref=logref
+            "request failed",
+            path=_path_of(request),
+            tracing_id=loggable_word(tracing_id),
+            logref=logref,
         )
         return error_answer(refusals.internal_error(), request, logref)
 
@@ -164,7 +178,7 @@ def _answer_and_close(request: web.Request, refusal: refusals.Refusal) -> web.Re
     )
     answer = error_answer(refusal, request, logref)
     answer.headers["X-Tracing-ID"] = tracing_id
-    answer.headers.update(CORS)
+    answer.headers.update(COMMON_HEADERS)
     answer.force_close()
     return answer
 
@@ -177,15 +191,16 @@ def _is_gone(request: web.Request) -> bool:
 def _refused(refusal: refusals.Refusal, request: web.Request, tracing_id: str) -> web.Response:
     metrics.REFUSALS.inc(refusal.reason)
     logref = str(uuid.uuid4())
+    client = request.headers.get("Contactlab-ClientId")
     log.info(
         "refused",
         status=refusal.status,
         reason=refusal.reason,
         method=request.method,
         path=_path_of(request),
-        tracing_id=tracing_id,
+        tracing_id=loggable_word(tracing_id),
         logref=logref,
-        client=request.headers.get("Contactlab-ClientId"),
+        client=None if client is None else loggable_word(client),
     )
     return error_answer(refusal, request, logref)
 

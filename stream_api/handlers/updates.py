@@ -21,7 +21,7 @@ from headwater.domain import refusal as refusals
 from headwater.domain.ids import FeedOffset
 from headwater.errors import Contended, Refused, Unavailable
 from headwater.http.answer import json_answer
-from headwater.http.app import CORS, TRACING_ID
+from headwater.http.app import COMMON_HEADERS, TRACING_ID
 from headwater.http.keys import POOL
 from headwater.http.parameters import integer_parameter
 from headwater.postgres import feed
@@ -262,7 +262,7 @@ async def _answering(request: web.Request, content_type: str) -> AsyncIterator[w
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",  # a proxy in between must not collect the events
             "X-Tracing-ID": request[TRACING_ID],
-            **CORS,
+            **COMMON_HEADERS,
         }
     )
     try:
