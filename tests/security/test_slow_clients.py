@@ -98,6 +98,26 @@ async def test_a_head_that_trickles_behind_an_answered_request_is_answered_408(
         writer.close()
 
 
+async def test_a_head_that_grows_is_refused(narrow: NarrowHub) -> None:
+    """Each line and their number are allowed; together they would be a megabyte a connection."""
+    reader, writer = await _connect(narrow)
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
+    try:
+        for number in range(100):
+            writer.write(b"X-%d: %b\r\n" % (number, b"x" * 8_000))
+            await writer.drain()
+    except ConnectionError:
+        pass
+    raw = await _rest(reader)
+    writer.close()
+    if raw:  # a client that goes on sending may lose the answer
+        assert raw.split(b" ", 1)[1].startswith(b"400 ")
+        body = json.loads(raw.partition(b"\r\n\r\n")[2])
+        assert body["errors"][0]["message"] == "the URL or a header is too long"
+    events = [line.get("reason") for line in narrow.log_of("web")]
+    assert "malformed_request" in events
+
+
 async def test_a_connection_that_says_nothing_is_cut(narrow: NarrowHub) -> None:
     reader, writer = await _connect(narrow)
     assert await _rest(reader) == b""
