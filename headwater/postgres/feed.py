@@ -132,15 +132,27 @@ async def find_position(conn: Connection, workspace_id: WorkspaceId, moment: dat
 async def read_last_offset(
     conn: Connection, workspace_id: WorkspaceId, wanted: FeedFilter
 ) -> FeedOffset:
-    """The greatest offset that passes the filters, else the last one that was dropped, 0 if none was."""
+    """The greatest offset that passes the filters, 0 if none does.
+
+    Where none is kept it is the last one that was dropped: a reader can go on from there, and from
+    nothing below. A node that has nothing costs no more than the feed since it was made.
+    """
     if wanted.is_open:
-        found = await conn.fetchval(SQL["read_last_offset"], workspace_id)
-    else:
-        nodes = None if wanted.nodes is None else list(wanted.nodes)
-        found = await conn.fetchval(
-            SQL["find_last_offset"], workspace_id, wanted.entity_type, nodes
-        )
-    return FeedOffset(found or 0)
+        return FeedOffset(await conn.fetchval(SQL["read_last_offset"], workspace_id) or 0)
+    nodes = None if wanted.nodes is None else list(wanted.nodes)
+    sought = (workspace_id, wanted.entity_type, nodes)
+    record = await conn.fetchrow(SQL["find_last_offset"], *sought, None)
+    if record is None:
+        raise LookupError(f"workspace {workspace_id} has no feed")
+    is_whole = record["looked_to"] == record["dropped"] or nodes == []
+    if record["found"] is None and not is_whole:
+        start = None
+        if nodes is not None:
+            start = await conn.fetchval(SQL["find_start_of_nodes"], workspace_id, nodes)
+        position = 0 if start is None else await find_position(conn, workspace_id, start)
+        record = await conn.fetchrow(SQL["find_last_offset"], *sought, position)
+        assert record is not None
+    return FeedOffset(record["found"] or record["dropped"])
 
 
 async def read_last_offsets(

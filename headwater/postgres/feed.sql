@@ -110,21 +110,34 @@ SELECT low - 1 AS position FROM search WHERE low >= high;
 SELECT last_offset FROM feeds WHERE workspace_id = $1;
 
 -- name: find_last_offset
--- The greatest offset that passes the filters. Where none is kept it is the last one that was dropped: a
--- reader can go on from there, and from nothing below. $1 workspace, $2 entity type or null,
--- $3 nodes or null
-SELECT greatest(f.earliest_offset - 1, (
+-- The greatest offset that passes the filters, looking back to $4 (null: at the last 10,000 rows), with
+-- the last offset that was dropped and how far it was looked.
+-- $1 workspace, $2 entity type or null, $3 nodes or null, $4 offset or null
+SELECT (
     SELECT u.feed_offset
     FROM updates u
     WHERE u.workspace_id = $1
-        AND u.feed_offset >= f.earliest_offset
+        AND u.feed_offset > b.looked_to
         AND ($2::text IS NULL OR u.entity_type = $2)
         AND ($3::uuid[] IS NULL OR u.node_id = ANY ($3))
     ORDER BY u.feed_offset DESC
     LIMIT 1
-)) AS last_offset
-FROM feeds f
-WHERE f.workspace_id = $1;
+) AS found, b.dropped, b.looked_to
+FROM (
+    SELECT earliest_offset - 1 AS dropped,
+        greatest(earliest_offset - 1, coalesce($4::bigint, last_offset - 10000)) AS looked_to
+    FROM feeds
+    WHERE workspace_id = $1
+    OFFSET 0
+) AS b;
+
+-- name: find_start_of_nodes
+-- Nothing of these nodes changed before it: an hour before the first of them was made, as the clocks of
+-- two machines differ. Null if one is unknown. $1 workspace, $2 nodes
+SELECT min(created_at) - interval '1 hour'
+FROM nodes
+WHERE workspace_id = $1 AND id = ANY ($2::uuid[])
+HAVING count(*) = cardinality($2);
 
 -- name: read_last_offsets
 -- The one question of the ticker. $1 workspaces

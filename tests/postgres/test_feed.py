@@ -287,6 +287,21 @@ async def test_read_last_offset_with_and_without_filters(writer: Writer) -> None
             assert await feed.read_last_offset(conn, writer.workspace_id, wanted) == last
 
 
+async def test_read_last_offset_looks_as_far_back_as_it_must(writer: Writer) -> None:
+    await writer.customer(externalId="a")
+    await writer.events(10_010, node_id=OTHER)
+    await writer.events(1)
+    cases = [
+        (FeedFilter(entity_type="CUSTOMER"), 1),
+        (FeedFilter(entity_type="CUSTOMER", nodes=frozenset({writer.node_id, OTHER})), 1),
+        (FeedFilter(nodes=frozenset({writer.node_id})), 10_012),
+        (FeedFilter(entity_type="CUSTOMER", nodes=frozenset({OTHER})), 0),
+    ]
+    async with writer.pool.connection() as conn:
+        for wanted, last in cases:
+            assert await feed.read_last_offset(conn, writer.workspace_id, wanted) == last
+
+
 async def test_read_last_offsets_of_several_feeds(writer: Writer) -> None:
     other = await make_writer(writer.pool)
     await writer.events(3)

@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 import pytest
 
+from headwater.domain.configuration import Node
 from headwater.domain.ids import CustomerId, EventId, NodeId, OperationId
 from headwater.postgres import customers as customer_rows
 from headwater.postgres import events, feed, outcomes, search
+from headwater.postgres.config import write_node
 from headwater.postgres.feed import FeedFilter, Form
 from headwater.postgres.pool import Connection, Pool
 from headwater.postgres.search import EventFilter, Kind, SortKey
@@ -132,6 +134,14 @@ async def test_hot_statements_use_their_indexes(grown: Grown) -> None:
         )
 
     later = DAY + timedelta(days=1)
+    new_node = Node(id=NodeId(uuid.uuid4()), name="new")
+    async with grown.writer.pool.transaction() as conn:
+        await write_node(conn, workspace_id, new_node, later)
+
+    async def has_nothing(conn: Connection) -> bool:
+        wanted = FeedFilter(nodes=frozenset({new_node.id}))
+        return await feed.read_last_offset(conn, workspace_id, wanted) == 0
+
     one, both = frozenset(NODES[:1]), frozenset(NODES[:2])
     some_days = EventFilter(
         nodes=one, date_from=DAY + timedelta(days=20), date_to=DAY + timedelta(days=25)
@@ -147,6 +157,7 @@ async def test_hot_statements_use_their_indexes(grown: Grown) -> None:
             0,
             20,
         ),
+        "last offset of a new node": (has_nothing, 20, 500),
         "position": (lambda conn: feed.find_position(conn, workspace_id, later), 20, 120),
         "customer": (lambda c: search.find_customer(c, workspace_id, customer_id), 0, 12),
         "event": (lambda c: search.find_event(c, workspace_id, event_id), 0, 8),
