@@ -44,7 +44,7 @@ audit: ## Look for known vulnerabilities in what the lock names (asks pypi.org)
 	.audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 .PHONY: bench
-bench: setup ## Measure each stage against its floor
+bench: setup ## Measure each stage against its floor, in 20 minutes (docs/performance.md)
 	$(BIN)/python -m bench
 
 FAULTS ?=

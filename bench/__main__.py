@@ -7,6 +7,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +32,7 @@ from bench.legs import (
     visible,
 )
 from bench.pace import Pace, measure_pace
-from bench.report import Row, show
+from bench.report import Aim, Row, show
 from bench.servers import running_servers
 
 Leg: TypeAlias = Callable[[Context], Awaitable[list[Row]]]
@@ -177,8 +178,17 @@ async def _measure(
         pace = await measure_pace(servers, sizes.pace_seconds)
         context = Context(servers=servers, sizes=sizes, pace=pace)
         for name in legs:
-            rows[name] = await LEGS[name](context)
+            try:
+                rows[name] = await LEGS[name](context)
+            except Exception:  # noqa: BLE001  # what the other legs measure is not lost with it
+                traceback.print_exc()
+                rows[name] = [_failed(name)]
     return rows, pace
+
+
+def _failed(name: str) -> Row:
+    aim = Aim(text="runs to its end", met=False)
+    return Row(name=f"{name} failed", unit="", value=0.0, aims=[aim])
 
 
 if __name__ == "__main__":
