@@ -25,6 +25,14 @@ Connection: TypeAlias = (
 Row: TypeAlias = asyncpg.Record
 
 
+async def _leave_as_it_is(_: Connection) -> None:
+    """Ours leave nothing in a session: no settings, locks, cursors or listeners.
+
+    The statement that would clear them is a round trip for each use. A transaction that was left open is
+    ended by asyncpg before.
+    """
+
+
 class Pool:
     """A lazily opened pool; `connection()` waits a limited time and raises `Unavailable` after it."""
 
@@ -54,6 +62,7 @@ class Pool:
                     max_size=self._max_size,
                     timeout=self._settings.acquire_seconds,
                     command_timeout=self._statement_seconds,
+                    reset=_leave_as_it_is,
                     statement_cache_size=self._settings.statement_cache,
                     # a process that is paused in a transaction must not keep its locks: the one that
                     # took over its partitions waits for them

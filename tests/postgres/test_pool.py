@@ -35,6 +35,16 @@ async def test_an_exception_rolls_the_transaction_back(pool: Pool) -> None:
         assert await conn.fetchval("SELECT count(*) FROM t") == 0
 
 
+async def test_giving_a_connection_back_costs_no_statement(database_url: str) -> None:
+    pool = await open_pool(PostgresSettings(database_url=database_url), max_size=2)
+    async with pool.connection() as watching:
+        async with pool.connection() as conn:
+            pid = await conn.fetchval("SELECT pg_backend_pid() AS the_last")
+        last = await watching.fetchval("SELECT query FROM pg_stat_activity WHERE pid = $1", pid)
+    await pool.close()
+    assert last == "SELECT pg_backend_pid() AS the_last"
+
+
 async def test_a_connection_that_is_cut_is_replaced(pool: Pool) -> None:
     """What is cut in a transaction is dropped; the next one is whole."""
 
