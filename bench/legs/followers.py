@@ -85,16 +85,22 @@ class _Stream(asyncio.Protocol):
     def __init__(self, crowd: _Crowd, request: bytes) -> None:
         self._crowd = crowd
         self._request = request
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         transport.write(self._request)
 
     def connection_lost(self, _: Exception | None) -> None:
         self._crowd.lost += 1
 
     def data_received(self, data: bytes) -> None:
-        if b"event: update\n" in data:
+        if data.startswith(b"HTTP/1.1 503"):
+            self._crowd.refused += 1
+            assert self._transport is not None
+            asyncio.get_running_loop().call_later(1, self._transport.write, self._request)
+        elif b"event: update\n" in data:
             self._crowd.reached()
 
 
@@ -191,6 +197,12 @@ async def _change(context: Context, crowd: _Crowd, number: int) -> tuple[float, 
     crowd.expect_change()
     started = time.perf_counter()
     await run(servers.ports["web"], [post(f"{servers.base}/events", body, servers.demo.token)], 1)
-    await asyncio.wait_for(crowd.all_reached.wait(), PATIENCE_SECONDS)
+    try:
+        await asyncio.wait_for(crowd.all_reached.wait(), PATIENCE_SECONDS)
+    except TimeoutError:
+        raise TimeoutError(
+            f"a change reached {len(crowd.arrivals)} in {PATIENCE_SECONDS} s; {crowd.refused} were refused, "
+            f"{crowd.lost} lost"
+        ) from None
     arrivals = sorted(crowd.arrivals)
     return arrivals[-1] - started, arrivals[len(arrivals) // 2] - started
