@@ -27,6 +27,8 @@ _BACKOFF_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 """How often it is looked after readers that have gone: aiohttp doesn't tell their handlers."""
 
+_LINGER_SECONDS = 1.0
+
 
 def _stays() -> bool:
     return False
@@ -50,6 +52,7 @@ class Follower:
         self._pool = pool
         self._tick_seconds = tick_seconds
         self._waiters: dict[WorkspaceId, set[_Waiter]] = {}
+        self._left_at: dict[WorkspaceId, float] = {}
         self._last_offsets: dict[WorkspaceId, FeedOffset] = {}
         self._reads: dict[Hashable, asyncio.Task[list[FeedPage]]] = {}
         self._somebody_waits = asyncio.Event()
@@ -100,9 +103,8 @@ class Follower:
             return False
         finally:
             waiters.discard(waiter)
-            if not waiters and self._waiters.get(workspace_id) is waiters:
-                del self._waiters[workspace_id]
-                self._last_offsets.pop(workspace_id, None)
+            if not waiters:
+                self._left_at[workspace_id] = time.monotonic()
 
     async def read_once(
         self, question: Hashable, read: Callable[[], Awaitable[list[FeedPage]]]
@@ -128,6 +130,7 @@ class Follower:
         down = False
         looked_at = time.monotonic()
         while True:
+            self._forget_the_left()
             if not self._waiters:
                 self._somebody_waits.clear()
                 await self._somebody_waits.wait()
@@ -163,12 +166,27 @@ class Follower:
 
     def _wake(self, workspace_id: WorkspaceId, last_offset: FeedOffset) -> None:
         waiters = self._waiters.get(workspace_id)
-        if not waiters:  # the last one went while the question was under way
+        if waiters is None:
             return
         self._last_offsets[workspace_id] = last_offset
         for waiter in waiters:
             if waiter.after < last_offset:
                 waiter.wake(grown=True)
+
+    def _forget_the_left(self) -> None:
+        """A feed is watched a little longer than somebody waits for it: a change wakes all who do, and
+        they ask again at once.
+        """
+        now = time.monotonic()
+        left = [
+            workspace_id
+            for workspace_id, waiters in self._waiters.items()
+            if not waiters and now - self._left_at[workspace_id] >= _LINGER_SECONDS
+        ]
+        for workspace_id in left:
+            del self._waiters[workspace_id]
+            del self._left_at[workspace_id]
+            self._last_offsets.pop(workspace_id, None)
 
     def _release_the_gone(self) -> None:
         for waiters in self._waiters.values():

@@ -282,6 +282,12 @@ async def test_a_reader_at_the_end_that_others_wait_at_asks_nothing(reads: Reads
     assert answer.body == {"updates": [], "nextOffset": 1}
     await reads.writer.events(1)
     assert (await asking).body == {"updates": reads.writer.feed[1:], "nextOffset": 2}
+    # nobody waits now: all who did were woken, and come back together
+    async with reads.parts.pool.transaction() as conn:
+        await conn.execute("LOCK TABLE updates IN ACCESS EXCLUSIVE MODE")
+        async with asyncio.timeout(20):
+            answer = await reads.get("/updates", offset=2, wait=1)
+    assert answer.body == {"updates": [], "nextOffset": 2}
 
 
 async def test_waiting_readers_cost_no_query_and_share_what_they_are_woken_for(
