@@ -24,8 +24,10 @@ from bench.legs import (
     batches,
     cdnow,
     drain,
+    fairness,
     followers,
     growth,
+    overload,
     pages,
     singles,
     sustain,
@@ -46,6 +48,8 @@ LEGS: dict[str, Leg] = {
     "answers": answers.measure,
     "pages": pages.measure,
     "followers": followers.measure,
+    "fairness": fairness.measure,
+    "overload": overload.measure,
     "growth": growth.measure,
     "cdnow": cdnow.measure,
 }
@@ -55,6 +59,7 @@ QUICK = {
     "singles": 500, "events": 2_000, "queued": 2_000, "sustain_seconds": 3, "visible_seconds": 2,
     "answers_seconds": 2, "updates": 4_000, "pollers": 100, "streams": 20, "idle_seconds": 2,
     "growth": ((500, 100), (1_500, 300)), "growth_records": 500, "rounds": 1, "pace_seconds": 0.3,
+    "fairness_seconds": 1.0, "overload_seconds": 3.0,
 }  # fmt: skip
 """Sizes that prove that the legs run; what they measure says little."""
 
@@ -107,6 +112,12 @@ def _growth(_: click.Context, __: click.Parameter, value: str) -> tuple[tuple[in
     "--growth", default="10000:3000,1000000:300000", callback=_growth,
     help="EVENTS:CUSTOMERS of each step of leg growth; in full it goes on to 10000000:3000000.",
 )  # fmt: skip
+@click.option("--fairness-seconds", default=10.0, help="Length of a round of leg fairness.")
+@click.option(
+    "--overload-seconds",
+    default=60.0,
+    help="How long leg overload asks for too much; 300 to be sure.",
+)
 @click.option("--growth-records", default=20_000, help="Writes that a step of leg growth measures.")
 @click.option(
     "--rounds", default=3, help="Rounds of legs singles, batches and pages; the median counts."

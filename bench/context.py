@@ -30,6 +30,8 @@ class Sizes:
     growth_records: int
     rounds: int
     pace_seconds: float
+    fairness_seconds: float = 10
+    overload_seconds: float = 300
 
 
 @dataclass(slots=True, kw_only=True)

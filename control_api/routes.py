@@ -20,6 +20,8 @@ ROUTES: list[web.RouteDef] = [
     web.put(f"{_WS}/status", workspaces.change_workspace_status),
     web.get(_CONF, workspaces.read_configuration, allow_head=False),
     web.put(_CONF, workspaces.change_configuration),
+    web.get(f"{_CONF}/throttling", workspaces.read_throttling, allow_head=False),
+    web.put(f"{_CONF}/throttling", workspaces.change_throttling),
     web.get(
         f"{_CONF}/unique-customer-matching-policy",
         workspaces.read_default_matching_policy,

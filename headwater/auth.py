@@ -70,16 +70,28 @@ class Authenticator:
         self._callers: dict[bytes, tuple[WorkspaceConfig, Caller]] = {}
         """Callers as a configuration made them; good for as long as that one is cached."""
 
+    @property
+    def known(self) -> int:
+        """How many tokens are remembered."""
+        return len(self._owners)
+
+    def known_caller(self, token: str) -> Caller | None:
+        """The caller if the cache is enough to tell; such a one may call from any address."""
+        known = self._callers.get(hash_token(token))
+        if known is not None and self._configs.cached(known[0].id) is known[0]:
+            return known[1]
+        return None
+
     async def caller_of(self, token: str, remote: str | None) -> Caller | None:
         """The caller that presents `token` from the address `remote`; None if nobody may.
 
         Raises:
             Unavailable: the token is not known yet and Postgres is away.
         """
+        known = self.known_caller(token)
+        if known is not None:
+            return known
         token_hash = hash_token(token)
-        known = self._callers.get(token_hash)
-        if known is not None and self._configs.cached(known[0].id) is known[0]:
-            return known[1]
         is_new = token_hash not in self._owners
         owner = await self._owner_of(token_hash)
         if owner is None:

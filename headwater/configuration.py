@@ -25,6 +25,9 @@ log = structlog.get_logger()
 
 TICK_SECONDS = 0.4
 
+REMEMBERED = 10_000
+"""Beyond it the one that was first asked for goes, until it is asked for again."""
+
 
 class ConfigCache:
     """Configurations by workspace. `run` keeps them fresh until `stop`."""
@@ -34,6 +37,11 @@ class ConfigCache:
         self._configs: dict[WorkspaceId, WorkspaceConfig] = {}
         self.platform_version = 0
         """Raised when users of the platform change; who caches them compares."""
+
+    @property
+    def known(self) -> int:
+        """How many are remembered."""
+        return len(self._configs)
 
     async def of(self, workspace_id: WorkspaceId) -> WorkspaceConfig | None:
         """The configuration, from the cache if it is there; None for an unknown workspace.
@@ -72,6 +80,8 @@ class ConfigCache:
         cached = self._configs.get(config.id)
         if cached is None or cached.version <= config.version:
             self._configs[config.id] = config
+            if len(self._configs) > REMEMBERED:
+                del self._configs[next(iter(self._configs))]
 
     async def refresh(self) -> None:
         """Reload what has moved."""

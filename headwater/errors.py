@@ -21,6 +21,10 @@ class Unavailable(HubError):
     """A server that we need (Postgres, Kafka) can't do its work now. Safe to repeat; HTTP 503."""
 
 
+class NotSent(Unavailable):
+    """The same, and for certain nothing has begun: a repetition is the first try."""
+
+
 class Contended(HubError):
     """The transaction lost against another one (deadlock, serialization). Repeat it at once."""
 

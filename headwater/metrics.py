@@ -148,6 +148,29 @@ CONNECTIONS_CUT = Counter(
     "reason",
 )
 
+IN_FLIGHT = Gauge("headwater_http_requests_in_flight", "Requests at work.")
+IN_FLIGHT_BYTES = Gauge("headwater_http_request_bytes", "The bytes of their bodies.")
+IN_FLIGHT_WORKSPACES = Gauge(
+    "headwater_http_workspaces_in_flight", "Workspaces (and operators) that they belong to."
+)
+WAITING_TURNS = Gauge(
+    "headwater_http_waiting_turns", "Requests that wait for their workspace's turn."
+)
+THROTTLED_WORKSPACES = Gauge(
+    "headwater_http_throttled_workspaces",
+    "Workspaces with a limit of requests that made some within the last minute.",
+)
+CONNECTIONS_IN_USE = Gauge(
+    "headwater_http_postgres_in_use", "Connections to Postgres that are at work."
+)
+CONNECTIONS_AWAITED = Gauge(
+    "headwater_http_postgres_waiting", "Who waits for a connection to Postgres."
+)
+KNOWN_TOKENS = Gauge("headwater_http_known_tokens", "Tokens whose owners are remembered.")
+KNOWN_CONFIGURATIONS = Gauge(
+    "headwater_http_known_configurations", "Workspaces whose configuration is remembered."
+)
+
 # ingest --------------------------------------------------------------------------------------------------
 
 ACCEPTED = Counter(
@@ -169,12 +192,17 @@ WAITING_BYTES = Gauge(
 BULK_IN_FLIGHT = Gauge(
     "headwater_ingest_bulk_in_flight", "Batches of events whose acknowledgement is awaited."
 )
-WAITING_ANSWERS = Gauge(
-    "headwater_ingest_waiting_answers", "Requests that wait for the processor's outcome."
-)
+WAITING_ANSWERS = Gauge("headwater_ingest_waiting_answers", "Writes whose outcome is waited for.")
 PENDING_WRITES = Gauge(
     "headwater_ingest_pending_writes",
     "Writes that were answered 503 `write still pending` within the last minute.",
+)
+KNOWN_KEYS = Gauge(
+    "headwater_ingest_known_keys", "Idempotency keys that are remembered beside Postgres."
+)
+PENDING_FORGOTTEN = Counter(
+    "headwater_ingest_pending_forgotten_total",
+    "Such writes that were forgotten before their time, as there were too many.",
 )
 PENDING_JOINS = Counter(
     "headwater_ingest_pending_joins_total", "Calls that joined a pending write."
@@ -225,6 +253,7 @@ REJECTION_ALARM = Gauge(
 PAGES = Counter("headwater_stream_pages_total", "Pages that were read from feeds.")
 UPDATES_SENT = Counter("headwater_stream_updates_sent_total", "Updates on those pages.")
 WAITERS = Gauge("headwater_stream_waiters", "Readers that wait for a feed to grow.")
+READERS = Gauge("headwater_stream_readers", "Readers that wait for a feed or follow it.")
 TICKER_QUERIES = Counter(
     "headwater_stream_ticker_queries_total", "Queries for the last offsets of all feeds waited on."
 )

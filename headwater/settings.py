@@ -24,6 +24,8 @@ class PostgresSettings:
     statement_cache: int = 200
     idle_in_transaction_seconds: float = 10.0
     statement_seconds: float = 60.0
+    web_connections: int = 8
+    processor_connections: int = 4
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -35,6 +37,10 @@ class PostgresSettings:
                 environ, "HEADWATER_POSTGRES_IDLE_IN_TRANSACTION_SECONDS", 10.0
             ),
             statement_seconds=_number(environ, "HEADWATER_POSTGRES_STATEMENT_SECONDS", 60.0),
+            web_connections=_integer(environ, "HEADWATER_POSTGRES_WEB_CONNECTIONS", 8, least=2),
+            processor_connections=_integer(
+                environ, "HEADWATER_POSTGRES_PROCESSOR_CONNECTIONS", 4, least=2
+            ),
         )
 
 
@@ -70,6 +76,8 @@ class HttpSettings:
     `unready_seconds` is how long `/health/ready` says 503 before an ending process stops accepting.
     A client has `head_seconds` and `body_seconds` for its request and `idle_seconds` until the next one, and
     has to take something of its answer every `send_seconds`.
+
+    At most `connections` are open and `requests` at work at once, whose bodies hold `request_bytes`.
     """
 
     host: str = "127.0.0.1"
@@ -82,6 +90,8 @@ class HttpSettings:
     idle_seconds: float = 75.0
     send_seconds: float = 30.0
     connections: int = 16_384
+    requests: int = 4_000
+    request_bytes: int = 64 * 1024 * 1024
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -96,19 +106,26 @@ class HttpSettings:
             idle_seconds=_number(environ, "HEADWATER_HTTP_IDLE_SECONDS", 75.0),
             send_seconds=_number(environ, "HEADWATER_HTTP_SEND_SECONDS", 30.0),
             connections=_integer(environ, "HEADWATER_HTTP_CONNECTIONS", 16_384, least=1),
+            requests=_integer(environ, "HEADWATER_HTTP_REQUESTS", 4_000, least=2),
+            request_bytes=_integer(
+                environ, "HEADWATER_HTTP_REQUEST_BYTES", 64 * 1024 * 1024, least=1
+            ),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
     """`instance` names the process; a hash of it picks the partition of its results. `waiting_bytes` bounds
-    what may wait for Kafka at once.
+    what may wait for Kafka at once, `waiting_answers` the writes whose outcome is waited for, `pending_writes` those
+    that can be joined after a wait in vain.
     """
 
     instance: str = ""
     produce_seconds: float = 5.0
     wait_seconds: float = 10.0
-    waiting_bytes: int = 32 * 1024 * 1024
+    waiting_bytes: int = 64 * 1024 * 1024
+    waiting_answers: int = 20_000
+    pending_writes: int = 50_000
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -117,7 +134,9 @@ class IngestSettings:
             or f"{socket.gethostname()}-{os.getpid()}",
             produce_seconds=_number(environ, "HEADWATER_INGEST_PRODUCE_SECONDS", 5.0),
             wait_seconds=_number(environ, "HEADWATER_INGEST_WAIT_SECONDS", 10.0),
-            waiting_bytes=_integer(environ, "HEADWATER_INGEST_WAITING_BYTES", 32 * 1024 * 1024),
+            waiting_bytes=_integer(environ, "HEADWATER_INGEST_WAITING_BYTES", 64 * 1024 * 1024),
+            waiting_answers=_integer(environ, "HEADWATER_INGEST_WAITING_ANSWERS", 20_000, least=2),
+            pending_writes=_integer(environ, "HEADWATER_INGEST_PENDING_WRITES", 50_000, least=1),
         )
 
 
@@ -165,11 +184,14 @@ class ProcessorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
-    """How the feed is followed: the ticker's pace, and how many rows one filtered page may look at."""
+    """How the feed is followed: the ticker's pace, how many rows one filtered page may look at, and how many
+    `readers` may wait or follow at once.
+    """
 
     tick_seconds: float = 0.05
     scan_rows: int = 20_000
     heartbeat_seconds: float = 10.0
+    readers: int = 2_000
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -177,6 +199,7 @@ class StreamSettings:
             tick_seconds=_number(environ, "HEADWATER_STREAM_TICK_SECONDS", 0.05),
             scan_rows=_integer(environ, "HEADWATER_STREAM_SCAN_ROWS", 20_000, least=1),
             heartbeat_seconds=_number(environ, "HEADWATER_STREAM_HEARTBEAT_SECONDS", 10.0),
+            readers=_integer(environ, "HEADWATER_STREAM_READERS", 2_000, least=2),
         )
 
 

@@ -35,7 +35,7 @@ from aiokafka.errors import (
 
 from headwater import metrics, wire
 from headwater.domain.commands import Command
-from headwater.errors import Unavailable
+from headwater.errors import NotSent, Unavailable
 from headwater.kafka import abandon, open_producer
 from headwater.log import describe
 from headwater.settings import IngestSettings, KafkaSettings
@@ -183,14 +183,14 @@ class Acceptor:
 
     def _check_started(self) -> None:
         if not self._has_started:
-            raise Unavailable("the front door still waits for Kafka")
+            raise NotSent("the front door still waits for Kafka")
 
     def _reserve(self, size_bytes: int) -> None:
         if self._waiting_bytes and self._waiting_bytes + size_bytes > self._limit_bytes:
-            raise Unavailable(f"{self._waiting_bytes} bytes wait for Kafka already")
+            raise NotSent(f"{self._waiting_bytes} bytes wait for Kafka already")
         away = self._away_since
         if away is not None and self._clock() - away > self._produce_seconds:
-            raise Unavailable("Kafka is away")
+            raise NotSent("Kafka is away")
         self._waiting_bytes += size_bytes
 
     def _enqueue(self, topic: str, partition: int, parcel: Parcel) -> None:

@@ -35,7 +35,7 @@ async def open_parts(
     It doesn't wait for Kafka: until that is there the process is alive, not ready, and refuses writes.
     """
     acceptor = Acceptor(settings.kafka, settings.ingest)
-    results = Results(settings.kafka, settings.ingest.instance)
+    results = Results(settings.kafka, settings.ingest)
     stop = asyncio.Event()
     reader = asyncio.create_task(_connect_and_read(settings, acceptor, results, stop))
     try:

@@ -48,6 +48,8 @@ _LEVELS_ABOVE = 2
 """An item of a batch stands in an array in an object."""
 
 C = TypeVar("C", bound=Command)
+ITEMS_OF_A_TURN = 4
+"""A batch lets other workspaces go first after so many."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a quarter of the time, one for each event
@@ -80,12 +82,14 @@ def split_batch(request: web.Request, body: bytes, name: str) -> list[SentItem]:
         Refused: 400, no JSON, or no list of 1 to 1,000 items.
     """
     media_type = request.headers.get("Content-Type", "").split(";")[0].strip().lower()
-    if media_type != NDJSON:
-        return _elements(body, name)
+    return _lines(body, name) if media_type == NDJSON else _elements(body, name)
+
+
+def _lines(body: bytes, name: str) -> list[SentItem]:
     # the line's end is no part of the item, whose bytes are counted
-    lines = [line.removesuffix(b"\r") for line in body.split(b"\n") if line.strip()]
+    lines: list[SentItem] = [line.removesuffix(b"\r") for line in body.split(b"\n") if line.strip()]
     _check_count(len(lines), name)
-    return list(lines)
+    return lines
 
 
 def _elements(body: bytes, name: str) -> list[SentItem]:
@@ -266,7 +270,7 @@ async def accept_and_wait_for_items(
     with ExitStack() as stack:
         commands, futures = [], []
         for item in items:
-            reply_to, future = stack.enter_context(writing.door.results.expect())
+            reply_to, future = stack.enter_context(writing.door.results.expect(writing.config.id))
             envelope = replace(
                 item.command.envelope,
                 reply_to=reply_to,

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from headwater import metrics
 from headwater.domain.ids import OperationId, WorkspaceId
 from headwater.errors import Unavailable
 from headwater.postgres.outcomes_read import find_fingerprints
@@ -40,6 +41,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._claims: OrderedDict[UUID, _Claim] = OrderedDict()
+        metrics.KNOWN_KEYS.read_by(lambda: len(self._claims))
 
     async def claim(
         self, pool: Pool, workspace_id: WorkspaceId, wanted: Mapping[UUID, str]

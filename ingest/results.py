@@ -21,9 +21,11 @@ from aiokafka.errors import KafkaError
 
 from headwater import metrics, wire
 from headwater.domain.commands import BatchKey, ReplyTo
+from headwater.domain.ids import WorkspaceId
+from headwater.http.gate import Gate
 from headwater.kafka import build_consumer, stop_consumer, translated
 from headwater.log import describe
-from headwater.settings import KafkaSettings
+from headwater.settings import IngestSettings, KafkaSettings
 from headwater.topics import PENDING, RESULTS
 
 log = structlog.get_logger()
@@ -48,13 +50,15 @@ class Identifiers:
 class Results:
     """Futures of waiting requests by correlation, and pending writes by caller and fingerprint."""
 
-    def __init__(self, kafka: KafkaSettings, instance: str) -> None:
+    def __init__(self, kafka: KafkaSettings, settings: IngestSettings) -> None:
         self._kafka = kafka
-        self._instance = instance
+        self._instance = settings.instance
         # not the instance: a process that starts again under its name must not take the answers to the
         # one before for its own (in a container even the process id is the same)
         self._run = uuid4().hex
         self._waiting: dict[str, asyncio.Future[wire.Result]] = {}
+        self._places = Gate(places=settings.waiting_answers, size_bytes=0)
+        self._most_pending = settings.pending_writes
         self._pending: dict[tuple[str, str], tuple[float, Identifiers]] = {}
         self._count = 0
         self._partition = 0
@@ -115,8 +119,15 @@ class Results:
             await stop_consumer(self._consumer)
 
     @contextmanager
-    def expect(self) -> Iterator[tuple[ReplyTo, asyncio.Future[wire.Result]]]:
-        """Where to send a result, and the future that it will fulfil."""
+    def expect(
+        self, workspace_id: WorkspaceId
+    ) -> Iterator[tuple[ReplyTo, asyncio.Future[wire.Result]]]:
+        """Where to send a result, and the future that it will fulfil.
+
+        Raises:
+            Refused: 503, the workspace waits for its share of results already.
+        """
+        place = self._places.enter(workspace_id)
         self._count += 1
         correlation = f"{self._run}:{self._count}"
         future: asyncio.Future[wire.Result] = asyncio.get_running_loop().create_future()
@@ -125,6 +136,7 @@ class Results:
             yield ReplyTo(partition=self._partition, correlation=correlation), future
         finally:
             del self._waiting[correlation]
+            place.leave()
 
     def find_pending(self, caller: str, fingerprint: str) -> Identifiers | None:
         """The ids of the identical call that was answered `write still pending` a moment ago."""
@@ -137,7 +149,7 @@ class Results:
     def remember_pending(self, caller: str, fingerprint: str, ids: Identifiers) -> bytes:
         """Remember it here; returns what tells the other processes."""
         until = time.time() + JOINABLE_SECONDS
-        self._pending[caller, fingerprint] = (until, ids)
+        self._keep_pending((caller, fingerprint), until, ids)
         return orjson.dumps(
             [
                 caller,
@@ -173,13 +185,24 @@ class Results:
             log.warning("a pending write can't be read", error=describe(exc.__cause__ or exc))
             return
         if until:
-            self._pending[caller, fingerprint] = (until, ids)
+            self._keep_pending((caller, fingerprint), until, ids)
         else:
             self._pending.pop((caller, fingerprint), None)
 
+    def _keep_pending(self, key: tuple[str, str], until: float, ids: Identifiers) -> None:
+        # the last one stands last, so that the first ones are those to be forgotten
+        self._pending.pop(key, None)
+        self._pending[key] = (until, ids)
+        if len(self._pending) > self._most_pending:
+            del self._pending[next(iter(self._pending))]
+            metrics.PENDING_FORGOTTEN.inc()
+
     def _forget_old(self) -> None:
         now = time.time()
-        for key in [key for key, (until, _) in self._pending.items() if until < now]:
+        while self._pending:
+            key = next(iter(self._pending))
+            if self._pending[key][0] >= now:
+                return
             del self._pending[key]
 
 

@@ -42,7 +42,7 @@ from headwater.domain.ids import (
     space_of,
 )
 from headwater.domain.json import JsonObject
-from headwater.errors import Refused, Unavailable
+from headwater.errors import NotSent, Refused, Unavailable
 from headwater.http.answer import base_url, json_answer
 from headwater.http.app import TRACING_ID
 from headwater.http.keys import POOL
@@ -286,7 +286,7 @@ async def accept_and_wait(
     """
     seconds = writing.preference.wait_seconds or writing.door.settings.wait_seconds
     topic, key = topic_and_key(command, verdict)
-    with writing.door.results.expect() as (reply_to, future):
+    with writing.door.results.expect(writing.config.id) as (reply_to, future):
         waiting = replace(
             command.envelope,
             reply_to=reply_to,
@@ -329,6 +329,8 @@ async def answer_write(
     """
     try:
         return await _answer_write(request, writing, command, verdict, ids)
+    except NotSent:
+        raise
     except Unavailable:
         remember_unsure(writing, ids)
         raise

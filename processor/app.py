@@ -39,7 +39,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await _wait_for_kafka(settings, stop)
         if stop.is_set():
             return
-        pool = await open_pool(settings.postgres, min_size=2, max_size=4)
+        pool = await open_pool(
+            settings.postgres, min_size=2, max_size=settings.postgres.processor_connections
+        )
         stack.push_async_callback(pool.close)
         # a lost or doubled result is harmless; an idempotent producer whose sequence broke never recovers
         producer = await open_producer(settings.kafka, idempotent=False)

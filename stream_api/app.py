@@ -10,11 +10,12 @@ from typing import Any
 from aiohttp import web
 
 from headwater import metrics
+from headwater.http.gate import Gate
 from headwater.http.shared import SharedParts
 from headwater.settings import Settings
 from headwater.validation import load_schemas
 from stream_api.follow import Follower
-from stream_api.keys import FOLLOWER, SCHEMAS, STREAM
+from stream_api.keys import FOLLOWER, READERS, SCHEMAS, STREAM
 
 
 @asynccontextmanager
@@ -23,10 +24,17 @@ async def open_parts(
 ) -> AsyncIterator[Mapping[web.AppKey[Any], Any]]:
     """Start the ticker and yield what the handlers need, by key; stop it at the end."""
     follower = Follower(shared.pool, tick_seconds=settings.stream.tick_seconds)
+    readers = Gate(places=settings.stream.readers, size_bytes=0)
     metrics.WAITERS.read_by(lambda: follower.waiting)
+    metrics.READERS.read_by(lambda: readers.places)
     ticker = asyncio.create_task(follower.run())
     try:
-        yield {FOLLOWER: follower, STREAM: settings.stream, SCHEMAS: load_schemas()}
+        yield {
+            FOLLOWER: follower,
+            READERS: readers,
+            STREAM: settings.stream,
+            SCHEMAS: load_schemas(),
+        }
     finally:
         follower.close()
         ticker.cancel()

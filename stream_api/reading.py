@@ -5,9 +5,9 @@ its client takes its time. How it is sent is in handlers/updates.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -16,12 +16,13 @@ from headwater.domain import refusal as refusals
 from headwater.domain.ids import FeedOffset, WorkspaceId
 from headwater.errors import Refused
 from headwater.http.caller import FOLLOWERS
+from headwater.http.gate import Seat
 from headwater.http.keys import POOL
 from headwater.postgres import feed
 from headwater.postgres.feed import FeedFilter, FeedPage, Form
 from headwater.postgres.pool import Connection
 from stream_api.follow import Follower
-from stream_api.keys import FOLLOWER, STREAM
+from stream_api.keys import FOLLOWER, READERS, STREAM
 from stream_api.reader import Reader, enter_reader
 
 STEP_BYTES = 256 * 1024
@@ -46,9 +47,9 @@ class Step:
     next_offset: FeedOffset
     is_end: bool
 
-    @property
-    def size_bytes(self) -> int:
-        return sum(map(len, self.bodies))
+    def without_bodies(self) -> Step:
+        """What is left of it once it is sent: who waits for hours holds no page meanwhile."""
+        return replace(self, bodies=())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,6 +72,22 @@ class Reading:
 
     def _is_gone(self) -> bool:
         return self.request.transport is None
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Change the place of a request at work for one of those who wait.
+
+        Raises:
+            Refused: 503, the workspace has its share of them.
+        """
+        place = self.request.app[READERS].enter(self.workspace_id)
+        seat = self.request.protocol
+        if isinstance(seat, Seat) and seat.place is not None:
+            seat.place.leave()
+        try:
+            yield
+        finally:
+            place.leave()
 
     async def check_rights(self) -> None:
         """Look again at who reads: the token may be dead, or see other nodes than before.

@@ -52,6 +52,8 @@ class Hub:
         self.folder = folder
         self.web: subprocess.Popen[bytes] | None = None
         self.processors: dict[int, subprocess.Popen[bytes]] = {}
+        self.settings: dict[str, str] = {}
+        """What its processes are told beside the usual, as environment variables."""
         self._read_bytes: dict[Path, int] = {}
 
     def start(self) -> None:
@@ -133,6 +135,7 @@ class Hub:
             "HEADWATER_OPERATOR_TOKEN": OPERATOR_TOKEN,
             # tests refuse many writes on purpose; an error line would fail them
             "HEADWATER_PROCESSOR_ALARM_SHARE": "1",
+            **self.settings,
         }
 
     def _serves(self) -> bool:

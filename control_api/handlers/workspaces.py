@@ -1,4 +1,4 @@
-"""Workspaces: operations 110 to 113, their configuration (18, 19), and who I am (109)."""
+"""Workspaces: operations 110 to 113, their configuration (18 to 21), and who I am (109)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from headwater.http.caller import (
     CONFIG_WRITERS,
     OPERATORS,
     authenticate,
+    count,
     enter,
     require_role,
 )
@@ -31,6 +32,7 @@ from headwater.postgres.config import (
     Workspace,
     read_user,
     read_workspace_configuration,
+    set_throttling,
     set_workspace_configuration,
     set_workspace_policy,
     set_workspace_status,
@@ -51,6 +53,11 @@ _STATUS = Shape(
     "workspace",
     {"status": {"type": "string", "enum": [status.value for status in WorkspaceStatus]}},
     ("status",),
+)
+_THROTTLING = Shape(
+    "throttling",
+    {"maxRequestsPerMinute": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}},
+    ("maxRequestsPerMinute",),
 )
 _CONFIGURATION = Shape(
     "workspace configuration",
@@ -162,12 +169,13 @@ def _refuse_foreign(caller: Caller, workspace: Workspace, text: str) -> None:
 
 
 async def _refuse_disabled(request: web.Request, caller: Caller) -> None:
-    """403 for whoever belongs to a disabled workspace, on routes that name none."""
+    """403 for whoever belongs to a disabled workspace, 429 beyond its throttle, on routes that name none."""
     if caller.workspace_id is None:
         return
     config = await request.app[CONFIGS].of(caller.workspace_id)
     if config is None or config.status is WorkspaceStatus.DISABLED:
         raise Refused(refusals.workspace_not_found(str(caller.workspace_id)))
+    count(request, caller, config)
 
 
 async def _find(request: web.Request, text: str) -> Workspace:
@@ -209,6 +217,24 @@ async def change_configuration(request: web.Request) -> web.Response:
         await set_workspace_configuration(conn, config.id, fields)
     await request.app[CONFIGS].reload(config.id)
     return await read_configuration(request)
+
+
+async def read_throttling(request: web.Request) -> web.Response:
+    """Operation 20."""
+    caller, config = await enter(request)
+    require_role(caller, OPERATORS)
+    return json_answer({"maxRequestsPerMinute": config.max_requests_per_minute})
+
+
+async def change_throttling(request: web.Request) -> web.Response:
+    """Operation 21. It counts at once here, within a second in other processes."""
+    caller, config = await enter(request, write=True)
+    require_role(caller, OPERATORS)
+    limit = int((await _THROTTLING.read(request))["maxRequestsPerMinute"])
+    async with request.app[POOL].transaction() as conn:
+        await set_throttling(conn, config.id, limit)
+    await request.app[CONFIGS].reload(config.id)
+    return json_answer({"maxRequestsPerMinute": limit})
 
 
 async def read_default_matching_policy(request: web.Request) -> web.Response:

@@ -134,7 +134,7 @@ class WorkspaceConfig:
 
     `customer_extended` and `event_extended` hold the definitions of customer-model 3 by property name
     (events: by type, then name); `disabled_base` paths relative to `base`; `event_max_bytes` only the
-    types whose limit was lowered.
+    types whose limit was lowered. `max_requests_per_minute` 0: as many as come.
     """
 
     id: WorkspaceId
@@ -152,6 +152,7 @@ class WorkspaceConfig:
     disabled_base: frozenset[str] = frozenset()
     disabled_event_types: frozenset[str] = frozenset()
     event_max_bytes: Mapping[str, int] = field(default_factory=_no_byte_limits)
+    max_requests_per_minute: int = 0
 
     def max_bytes_of(self, event_type: str) -> int:
         """Largest body of an event of this type."""

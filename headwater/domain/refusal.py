@@ -199,6 +199,21 @@ def try_again_later() -> Refusal:
     )
 
 
+def too_many_requests(retry_after_seconds: int) -> Refusal:
+    """The workspace has made as many requests within a minute as it may."""
+    return Refusal(
+        status=429,
+        reason="too_many_requests",
+        message="Too many requests",
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def too_busy() -> Refusal:
+    """There is more to do than the process takes at once, and this workspace has its share of it."""
+    return Refusal(status=503, reason="too_busy", message="try again later", retry_after_seconds=1)
+
+
 def write_still_pending() -> Refusal:
     return Refusal(
         status=503,

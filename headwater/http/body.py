@@ -16,6 +16,7 @@ from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError, Refusal
 from headwater.errors import Refused
+from headwater.http.gate import Place, Seat
 from headwater.http.keys import SETTINGS
 
 MAX_DEPTH = 64
@@ -33,7 +34,8 @@ async def read_body(
     """The unpacked body. A body over the limit is refused before it is read; memory stays flat.
 
     Raises:
-        Refused: 415 another media type or coding, 413 too long, 400 a broken gzip stream, 408 too slow.
+        Refused: 415 another media type or coding, 413 too long, 400 a broken gzip stream, 408 too slow, 503 the
+            workspace's bodies are its share of this process's memory already.
     """
     _check_media_type(request, media_types)
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
@@ -42,17 +44,26 @@ async def read_body(
     length = request.content_length
     if length is not None and length > limit_bytes and coding in {"identity", ""}:
         raise Refused(refusals.payload_exceeds(limit_bytes))
+    seat = request.protocol
+    place = seat.place if isinstance(seat, Seat) else None
+    held = 0
+    if place is not None and length is not None:
+        held = min(length, limit_bytes)
+        place.take_bytes(held)
     if request.content.is_eof():
-        return await _read_all(request, coding, limit_bytes)
+        return await _read_all(request, coding, limit_bytes, place, held)
     seconds = request.app[SETTINGS].http.body_seconds
     try:
         async with asyncio.timeout(seconds):
-            return await _read_all(request, coding, limit_bytes)
+            return await _read_all(request, coding, limit_bytes, place, held)
     except TimeoutError as exc:
         raise _ending(request, refusals.request_timeout("the body", seconds)) from exc
 
 
-async def _read_all(request: web.Request, coding: str, limit_bytes: int) -> bytes:
+async def _read_all(
+    request: web.Request, coding: str, limit_bytes: int, place: Place | None, held: int
+) -> bytes:
+    """The body, for which `held` bytes of the workspace's share are held already."""
     parts: list[bytes] = []
     size = 0
     unpacker: _Unpacker | None = None
@@ -65,6 +76,9 @@ async def _read_all(request: web.Request, coding: str, limit_bytes: int) -> byte
             size += len(plain)
             if size > limit_bytes:
                 raise Refused(refusals.payload_exceeds(limit_bytes))
+            if size > held and place is not None:  # it is packed, or comes in chunks of any number
+                place.take_bytes(size - held)
+                held = size
             parts.append(plain)
     except web.RequestPayloadError as exc:
         explanation = "the body can't be read: broken gzip stream or chunks"

@@ -9,7 +9,11 @@ from headwater.domain import refusal as refusals
 from headwater.domain.configuration import Node, Role, WorkspaceConfig, WorkspaceStatus
 from headwater.domain.ids import NodeId, WorkspaceId, find_uuid
 from headwater.errors import Refused
-from headwater.http.keys import AUTH, CONFIGS
+from headwater.http.gate import OPERATOR, Seat
+from headwater.http.keys import AUTH, CONFIGS, GATE, THROTTLE
+from headwater.postgres.pool import ON_BEHALF_OF
+
+_COUNTED = web.RequestKey("counted", bool)
 
 READERS = frozenset(
     {Role.CLAB_OPERATOR, Role.ADMIN, Role.USER, Role.GUEST, Role.TRUSTED_APPLICATION}
@@ -26,7 +30,7 @@ async def authenticate(request: web.Request) -> Caller:
     """The caller.
 
     Raises:
-        Refused: 401.
+        Refused: 401, or 503: its workspace has its share of this process at work.
         Unavailable: the token is not known here and Postgres is away.
     """
     header = request.headers.get("Authorization", "")
@@ -34,17 +38,38 @@ async def authenticate(request: web.Request) -> Caller:
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > 512 or not token.isascii():
         raise Refused(refusals.not_authorized())
-    caller = await request.app[AUTH].caller_of(token, request.remote)
+    auth = request.app[AUTH]
+    caller = auth.known_caller(token)
+    if caller is None:
+        with request.app[GATE].asking():
+            caller = await auth.caller_of(token, request.remote)
     if caller is None:
         raise Refused(refusals.not_authorized())
+    await _find_place(request, caller)
     return caller
+
+
+async def _find_place(request: web.Request, caller: Caller) -> None:
+    """Let the request in, once: one that looks at its rights again is in already."""
+    seat = request.protocol
+    if not isinstance(seat, Seat):
+        return  # aiohttp's own server, in tests
+    gate = request.app[GATE]
+    place = seat.place
+    if place is None:
+        place = seat.place = gate.enter(caller.workspace_id or OPERATOR)
+    if not place.is_in:
+        place.is_in = True
+        ON_BEHALF_OF.set(place.party)
+        await gate.turn(place.party, request.content_length or 0)
 
 
 async def enter(request: web.Request, *, write: bool = False) -> tuple[Caller, WorkspaceConfig]:
     """The caller, and the workspace of the path if it is the caller's.
 
     Raises:
-        Refused: 401; 403 for a workspace that is unknown, disabled, foreign, or (for a write) suspended.
+        Refused: 401; 403 for a workspace that is unknown, disabled, foreign, or (for a write) suspended; 429
+            if it makes too many requests; 503 as `authenticate`.
     """
     caller = await authenticate(request)
     return caller, await workspace_of(request, caller, write=write)
@@ -63,7 +88,19 @@ async def workspace_of(
         raise Refused(refusals.workspace_not_found(text))
     if write and config.status is WorkspaceStatus.SUSPENDED:
         raise Refused(refusals.workspace_suspended(text))
+    count(request, caller, config)
     return config
+
+
+def count(request: web.Request, caller: Caller, config: WorkspaceConfig) -> None:
+    """Count a request, once, against the throttle of the caller's workspace.
+
+    Raises:
+        Refused: 429.
+    """
+    if config.max_requests_per_minute and not caller.is_operator and _COUNTED not in request:
+        request[_COUNTED] = True
+        request.app[THROTTLE].admit(config)
 
 
 def require_role(caller: Caller, allowed: frozenset[Role]) -> None:

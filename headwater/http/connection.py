@@ -23,6 +23,8 @@ from aiohttp.web_protocol import _ErrInfo  # the only way to answer before there
 
 from headwater import metrics
 from headwater.http.app import HeadTooSlow, answer_to_no_request
+from headwater.http.gate import Place, Seat
+from headwater.http.head import Doorkeeper, Head
 from headwater.settings import HttpSettings
 
 log = structlog.get_logger()
@@ -43,9 +45,12 @@ _LOG_EVERY_SECONDS = 60.0
 class LimitedServer(web.Server):
     """Holds at most `limit` connections: beyond that, those go that have been idle for longest."""
 
-    def __init__(self, inner: web.Server, settings: HttpSettings, **kwargs: Any) -> None:
+    def __init__(
+        self, inner: web.Server, settings: HttpSettings, doorkeeper: Doorkeeper, **kwargs: Any
+    ) -> None:
         super().__init__(inner.request_handler, request_factory=inner.request_factory, **kwargs)
         self.settings = settings
+        self.doorkeeper = doorkeeper
         self.limit = connections_that_fit(settings.connections)
         self._next_log_at = 0.0
         if self.limit < settings.connections:
@@ -57,7 +62,7 @@ class LimitedServer(web.Server):
         metrics.CONNECTIONS.read_by(lambda: len(self._connections))
 
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, self.settings, loop=self._loop, **self._kwargs)
+        return Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -89,24 +94,23 @@ class LimitedServer(web.Server):
             log.warning("too many connections, cutting those that idle", connections=self.limit)
 
 
-class Connection(web.RequestHandler):
+class Connection(web.RequestHandler, Seat):
     """One connection, whose client has to go on with what it does."""
 
     __slots__ = (
-        "_has_ended", "_head_at", "_head_bytes", "_head_timer", "_own_transport", "_send_timer", "_settings",
-        "_unsent",
+        "_doorkeeper", "_has_ended", "_head_at", "_head_bytes", "_head_timer", "_own_transport", "_send_timer",
+        "_settings", "_skipped_bytes", "_unsent", "place",
     )  # fmt: skip
 
     def __init__(
-        self,
-        server: web.Server,
-        settings: HttpSettings,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        **kwargs: Any,
+        self, server: LimitedServer, *, loop: asyncio.AbstractEventLoop, **kwargs: Any
     ) -> None:
         super().__init__(server, loop=loop, **kwargs)
-        self._settings = settings
+        self._settings = server.settings
+        self._doorkeeper = server.doorkeeper
+        self._skipped_bytes = 0
+        """Of the body of a refused request, yet to come."""
+        self.place: Place | None = None
         # aiohttp forgets its own when it closes
         self._own_transport: asyncio.Transport | None = None
         self._head_at: float | None = None
@@ -135,6 +139,20 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._skipped_bytes:
+            skipped = min(self._skipped_bytes, len(data))
+            self._skipped_bytes -= skipped
+            data = data[skipped:]
+            if not data:
+                return
+        # between two requests, and more is going on than delays nobody
+        if not self._head_bytes and self.is_idle and not self._doorkeeper.is_calm:
+            self._leave()  # of a request that nobody could read
+            found = self._doorkeeper.look(data)
+            if isinstance(found, Head):
+                self._refuse_unread(found)
+                return
+            self.place = found
         super().data_received(data)
         if not self.is_idle:
             self._head_at, self._head_bytes = None, 0
@@ -164,6 +182,27 @@ class Connection(web.RequestHandler):
             self._refuse_head(408, HeadTooSlow(self._settings.head_seconds))
         else:
             self.force_close()
+
+    def _refuse_unread(self, head: Head) -> None:
+        assert self._own_transport is not None
+        self._head_at = None
+        self._skipped_bytes = head.rest_bytes
+        self._own_transport.write(self._doorkeeper.refuse(head))
+
+    def _leave(self) -> None:
+        """Give the place of the request back."""
+        place, self.place = self.place, None
+        if place is not None:
+            place.leave()
+
+    async def _handle_request(
+        self, request: web.BaseRequest, *args: Any
+    ) -> tuple[web.StreamResponse, bool]:
+        try:
+            return await super()._handle_request(request, *args)
+        finally:
+            # behind the answer: as long as it isn't sent, it holds memory
+            self._leave()
 
     def _refuse_head(self, status: int, exc: HttpProcessingError) -> None:
         """As aiohttp does with what it can't parse."""
@@ -221,6 +260,7 @@ class Connection(web.RequestHandler):
         unsent = _unsent_bytes(self._own_transport)
         if unsent and unsent > self._unsent - MIN_SENT_BYTES:
             metrics.CONNECTIONS_CUT.inc("no_reader")
+            log.info("cut off, the client takes nothing")
             _reset(self._own_transport)
         elif unsent:
             self._expect_reader()
@@ -231,6 +271,8 @@ class Connection(web.RequestHandler):
             if timer is not None:
                 timer.cancel()
         self._head_timer = self._send_timer = None
+        if self._current_request is None:
+            self._leave()
         super().connection_lost(exc)
 
 

@@ -8,6 +8,8 @@ from aiohttp import web
 
 from headwater.auth import Authenticator
 from headwater.configuration import ConfigCache
+from headwater.http.gate import Gate
+from headwater.http.throttle import Throttle
 from headwater.postgres.pool import Pool
 from headwater.settings import Settings
 
@@ -18,3 +20,5 @@ DRAINING = web.AppKey("draining", asyncio.Event)
 """Set when the process ends: it still answers, and asks for no more work."""
 
 AUTH = web.AppKey("auth", Authenticator)
+GATE = web.AppKey("gate", Gate)
+THROTTLE = web.AppKey("throttle", Throttle)

@@ -12,7 +12,8 @@ from aiohttp import http_parser, web
 from headwater.errors import NotServing
 from headwater.http.app import answer_to_expectation
 from headwater.http.connection import LimitedServer
-from headwater.http.keys import DRAINING
+from headwater.http.head import Doorkeeper
+from headwater.http.keys import AUTH, DRAINING, GATE
 from headwater.settings import HttpSettings
 
 log = structlog.get_logger()
@@ -82,7 +83,8 @@ class _Runner(web.AppRunner):
                 return answer_to_expectation(request)
 
         made.request_handler = handle
-        return LimitedServer(made, self._settings, **self._kwargs)
+        doorkeeper = Doorkeeper(self._app[GATE], self._app[AUTH])
+        return LimitedServer(made, self._settings, doorkeeper, **self._kwargs)
 
 
 def _is_pure_python() -> bool:

@@ -121,6 +121,7 @@ async def read_workspace_config(
         event_max_bytes=MappingProxyType(
             {t["type"]: t["max_bytes"] for t in types if t["max_bytes"] is not None}
         ),
+        max_requests_per_minute=row["max_requests_per_minute"],
     )
 
 
@@ -255,6 +256,14 @@ async def set_workspace_configuration(
     await conn.execute(
         SQL["set_workspace_configuration"], workspace_id, *(fields[name] for name in names)
     )
+
+
+async def set_throttling(
+    conn: Connection, workspace_id: WorkspaceId, max_requests_per_minute: int
+) -> None:
+    """How many requests a minute the workspace may make; 0 for as many as come."""
+    await conn.execute(SQL["raise_version"], workspace_id)
+    await conn.execute(SQL["set_throttling"], workspace_id, max_requests_per_minute)
 
 
 async def write_node(

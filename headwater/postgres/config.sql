@@ -79,6 +79,10 @@ UPDATE workspaces SET customer_policy = $2 WHERE id = $1;
 -- $1 workspace, $2 name, $3 industry, $4 logo, $5 timezone, $6 currency
 UPDATE workspaces SET name = $2, industry = $3, logo = $4, timezone = $5, currency = $6 WHERE id = $1;
 
+-- name: set_throttling
+-- $1 workspace, $2 requests per minute, 0 for any number
+UPDATE workspaces SET max_requests_per_minute = $2 WHERE id = $1;
+
 -- name: write_node
 -- $1 workspace, $2 id, $3 name, $4 description, $5 image, $6 unique properties, $7 case sensitive,
 -- $8 mandatory properties, $9 source priority, $10 now

@@ -7,8 +7,10 @@ other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TypeAlias
 
 import asyncpg
@@ -33,6 +35,48 @@ async def _leave_as_it_is(_: Connection) -> None:
     """
 
 
+ON_BEHALF_OF: ContextVar[Hashable] = ContextVar("on_behalf_of", default=None)
+"""Whose work is being done. Those who wait for a connection take turns: one that floods delays itself."""
+
+
+class Slots:
+    """So many at a time; of those who wait, each party in its turn."""
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    async def take(self, party: Hashable) -> None:
+        """Return when one is free; `give` it back."""
+        if self.free:
+            self.free -= 1
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(party, deque()).append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if not future.cancelled():  # it was given just now
+                self.give()
+            raise
+
+    def give(self) -> None:
+        while self._waiting:
+            party = next(iter(self._waiting))
+            queue = self._waiting.pop(party)
+            future = queue.popleft()
+            if queue:
+                self._waiting[party] = queue  # behind all others
+            if not future.done():
+                future.set_result(None)
+                return
+        self.free += 1
+
+
 class Pool:
     """A lazily opened pool; `connection()` waits a limited time and raises `Unavailable` after it."""
 
@@ -50,6 +94,17 @@ class Pool:
         self._max_size = max_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
+        self._slots = Slots(max_size)
+
+    @property
+    def in_use(self) -> int:
+        """Connections that are at work."""
+        return self._max_size - self._slots.free
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        return self._slots.waiting
 
     async def _opened(self) -> asyncpg.Pool[asyncpg.Record]:
         if self._pool is not None:
@@ -85,7 +140,12 @@ class Pool:
         with translated():
             async with asyncio.timeout(self._settings.acquire_seconds):
                 pool = await self._opened()
-                connection = await pool.acquire()
+                await self._slots.take(ON_BEHALF_OF.get())
+                try:
+                    connection = await pool.acquire()
+                except BaseException:
+                    self._slots.give()
+                    raise
             try:
                 yield connection
             except OUTAGE:
@@ -93,7 +153,10 @@ class Pool:
                 connection.terminate()
                 raise
             finally:
-                await pool.release(connection, timeout=self._settings.acquire_seconds)
+                try:
+                    await pool.release(connection, timeout=self._settings.acquire_seconds)
+                finally:
+                    self._slots.give()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -23,6 +23,9 @@ CREATE TABLE workspaces (
     timezone text DEFAULT 'Europe/Rome',
     currency text NOT NULL DEFAULT 'EUR',
     tier text,
+    -- 0: no throttle.
+    max_requests_per_minute integer NOT NULL DEFAULT 0
+        CONSTRAINT workspaces_max_requests_per_minute_check CHECK (max_requests_per_minute >= 0),
     -- Raised by every change of the workspace's configuration; the processor locks it FOR SHARE.
     config_version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL
@@ -239,6 +242,15 @@ CREATE TABLE operations (
     PRIMARY KEY (workspace_id, id)
 );
 CREATE INDEX operations_expires_idx ON operations (expires_at);
+
+-- What each web process has counted of a throttled workspace's last minute. Worth nothing after a crash.
+CREATE UNLOGGED TABLE request_counts (
+    workspace_id uuid NOT NULL,
+    instance text NOT NULL,
+    requests integer NOT NULL,
+    counted_at timestamptz NOT NULL,
+    PRIMARY KEY (workspace_id, instance)
+);
 
 -- The next record to apply of each partition: moved in the transaction that applies, compared first.
 CREATE TABLE consumer_offsets (

@@ -15,6 +15,9 @@ from headwater.validation.check import Check, Errors, make_check
 
 DEFAULT_LENGTH = 255
 
+REMEMBERED = 20_000
+"""Beyond it all are compiled again: scopes of so many workspaces that none is of use for long."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rules:
@@ -56,6 +59,8 @@ class ExtendedChecks:
         rules = self._rules.get(key)
         if rules is None or rules.config_version != config.version:
             rules = _compile(config.version, definitions)
+            if len(self._rules) >= REMEMBERED:
+                self._rules.clear()
             self._rules[key] = rules
         return rules
 

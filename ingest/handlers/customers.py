@@ -23,8 +23,10 @@ from headwater.errors import Refused, Unavailable
 from headwater.http.answer import empty_answer, error_body, json_answer
 from headwater.http.body import read_body
 from headwater.http.caller import POSTERS, WRITERS, enter, require_role
+from headwater.http.keys import GATE
 from headwater.judge import Judged
 from ingest.batch import (
+    ITEMS_OF_A_TURN,
     Item,
     SentItem,
     accept_and_wait_for_items,
@@ -154,7 +156,10 @@ async def create_customers(request: web.Request) -> web.Response:
     batch = replace(identify(writing), batch=writing.batch)
     results: list[JsonObject] = [{} for _ in sent]
     good: list[Item[CreateCustomer]] = []
+    gate = request.app[GATE]
     for place, item in enumerate(sent):
+        if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1:
+            await gate.pause(config.id)
         try:
             good.append(_judge_item(writing, batch, place, item))
         except Refused as exc:

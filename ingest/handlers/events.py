@@ -17,11 +17,12 @@ from headwater.errors import Refused
 from headwater.http.answer import error_body, json_answer
 from headwater.http.body import read_body
 from headwater.http.caller import POSTERS, READERS, enter, require_role
-from headwater.http.keys import POOL
+from headwater.http.keys import GATE, POOL
 from headwater.judge import Judged
 from headwater.postgres.outcomes_read import find_event_status
 from headwater.topics import EVENTS
 from ingest.batch import (
+    ITEMS_OF_A_TURN,
     Item,
     SentItem,
     item_fingerprint,
@@ -102,7 +103,10 @@ async def record_events(request: web.Request) -> web.Response:
     accepted_at = clock.now()
     results: list[JsonObject] = [{} for _ in items]
     good: list[Item[RecordEvent]] = []
+    gate = request.app[GATE]
     for place, item in enumerate(items):
+        if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1:
+            await gate.pause(config.id)
         try:
             good.append(_judge_item(writing, place, item, answered=not waits, at=accepted_at))
         except Refused as exc:

@@ -68,7 +68,11 @@ async def list_updates(request: web.Request) -> web.StreamResponse:
             after = await feed.find_position(conn, reader.workspace_id, moment)
 
     reading = Reading(request=request, workspace_id=reader.workspace_id, wanted=wanted, form=form)
-    return await _SENDERS[form](reading, after, size, wait_seconds)
+    send = _SENDERS[form]
+    if form is Form.PAGE and not wait_seconds:
+        return await send(reading, after, size, wait_seconds)
+    with reading.following():
+        return await send(reading, after, size, wait_seconds)
 
 
 class _Sender(Protocol):
@@ -178,6 +182,7 @@ async def _send_events(
         while not reading.is_over:
             for body in step.bodies:
                 await answer.write(body)
+            step = step.without_bodies()
             told = max(told, step.reached)
             now = time.monotonic()
             if now - told_at >= heartbeat_seconds or told < step.next_offset - 1000:
@@ -230,6 +235,7 @@ async def _send_lines(
                     await answer.write(body)
                 if step.updates:
                     quiet_since = time.monotonic()
+                step = step.without_bodies()
                 if step.is_end:
                     left = quiet_since + wait_seconds - time.monotonic()
                     woken = await reading.wait_beyond(step.next_offset, left)

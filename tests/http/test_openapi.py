@@ -188,6 +188,14 @@ async def _configuration(walker: Walker, client: Client) -> None:
     await walker.call("PUT", at, {"name": "Test"}, status=403)
     await walker.call("PUT", at, {"name": "Test", "timezone": None}, status=200, token=operator)
     await walker.call("PUT", at, {"name": 1}, status=400, token=operator)
+    minute = {"maxRequestsPerMinute": 1}
+    await walker.call("PUT", f"{at}/throttling", minute, status=200, token=operator)
+    await walker.call("GET", f"{at}/throttling", status=200, token=operator)
+    await walker.call("GET", at, status=200)
+    await walker.call("GET", at, status=429)
+    await walker.call("PUT", f"{at}/throttling", {}, status=400, token=operator)
+    minute = {"maxRequestsPerMinute": 0}
+    await walker.call("PUT", f"{at}/throttling", minute, status=200, token=operator)
     await walker.call("GET", f"{at}/unique-customer-matching-policy", status=200)
     await walker.call("GET", f"{at}/nodes?nodeType=ENTRY", status=200)
     await walker.call("GET", f"{at}/nodes/entries", status=200)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import Contended, Unavailable
-from headwater.postgres.pool import Pool, open_pool
+from headwater.postgres.pool import ON_BEHALF_OF, Pool, Slots, open_pool
 from headwater.settings import PostgresSettings
 from tests.servers import running_postgres, temporary_folder
 
@@ -148,3 +148,39 @@ def _family(folder: Path) -> list[int]:
     postmaster = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     return [postmaster, *map(int, children)]
+
+
+async def test_those_who_wait_for_a_connection_take_turns(database_url: str) -> None:
+    pool = await open_pool(PostgresSettings(database_url=database_url), max_size=1)
+    order: list[str] = []
+
+    async def ask(party: str) -> None:
+        ON_BEHALF_OF.set(party)
+        async with pool.connection() as conn:
+            await conn.execute("SELECT 1")
+            order.append(party)
+
+    async with asyncio.TaskGroup() as group, pool.connection():
+        for party in ("a", "a", "a", "a", "b", "c"):
+            group.create_task(ask(party))
+        while pool.waiting < 6:  # noqa: ASYNC110  # until all of them wait
+            await asyncio.sleep(0)
+        assert pool.in_use == 1
+    assert order == ["a", "b", "c", "a", "a", "a"]
+    assert (pool.in_use, pool.waiting) == (0, 0)
+    await pool.close()
+
+
+async def test_who_gives_up_waiting_takes_no_connection_with_it() -> None:
+    slots = Slots(1)
+    await slots.take("a")
+    gone, granted, last = (asyncio.ensure_future(slots.take("b")) for _ in range(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    slots.give()  # to the second one, which gives up before it runs
+    granted.cancel()
+    async with asyncio.timeout(5):
+        await last
+    slots.give()
+    assert (slots.free, slots.waiting) == (1, 0)

@@ -65,8 +65,7 @@ from headwater.postgres.feed import Form
 from headwater.settings import Settings
 from headwater.topics import HEADER
 from headwater.validation import Validator, load_schemas
-from ingest.batch import MAX_BATCH_ITEMS
-from ingest.handlers import events as posted
+from ingest import batch as posted
 from ingest.results import decode_pending
 from ingest.write import is_strict, session_value_of
 from stream_api.handlers import customers, events, updates
@@ -177,14 +176,14 @@ def gzip_body(data: bytes) -> None:
 
 @_parser
 def batch_body(data: bytes) -> None:
-    for item in _refused_or(lambda: posted._elements(data)) or ():
+    for item in _refused_or(lambda: posted._elements(data, "events")) or ():
         value, text = item
         assert orjson.loads(text) == value
 
 
 @_parser
 def lines_body(data: bytes) -> None:
-    for line in posted._lines(data)[:MAX_BATCH_ITEMS]:  # more are refused unread
+    for line in _refused_or(lambda: posted._lines(data, "events")) or ():
         assert isinstance(line, bytes)
         _refused_or(partial(parse_json, line))
 

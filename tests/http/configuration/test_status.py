@@ -58,6 +58,7 @@ def _writes(client: Client, customer: str) -> list[tuple[str, str, Any]]:
 def _changes(client: Client, source: str) -> list[tuple[str, str, Any]]:
     return [
         ("PUT", "/configuration", {"name": "x"}),
+        ("PUT", "/configuration/throttling", {"maxRequestsPerMinute": 0}),
         ("POST", "/configuration/nodes/entries", {"name": "x"}),
         ("PUT", f"/configuration/nodes/entries/{client.node_id}", {}),
         ("POST", "/configuration/sources", {}),
