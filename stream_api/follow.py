@@ -27,7 +27,8 @@ _BACKOFF_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 """How often it is looked after readers that have gone: aiohttp doesn't tell their handlers."""
 
-_LINGER_SECONDS = 1.0
+_LINGER_SECONDS = 10.0
+"""So long a feed is watched that nobody waits for any more: answering thousands takes seconds."""
 
 
 def _stays() -> bool:
