@@ -26,8 +26,8 @@ run: setup ## Run a whole hub on this machine (PORT=9090, HEADWATER_HOME=/some/f
 	@exec $(BIN)/headwater up $(if $(PORT),--port $(PORT))
 
 .PHONY: test
-test: setup ## Run all tests on real servers, two files at once
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## Run all tests on real servers, three files at once
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(VENV)/.installed ## Check style

@@ -90,7 +90,7 @@ class HttpSettings:
     idle_seconds: float = 75.0
     send_seconds: float = 30.0
     connections: int = 16_384
-    requests: int = 4_000
+    requests: int = 2_000
     request_bytes: int = 64 * 1024 * 1024
 
     @classmethod
@@ -106,7 +106,7 @@ class HttpSettings:
             idle_seconds=_number(environ, "HEADWATER_HTTP_IDLE_SECONDS", 75.0),
             send_seconds=_number(environ, "HEADWATER_HTTP_SEND_SECONDS", 30.0),
             connections=_integer(environ, "HEADWATER_HTTP_CONNECTIONS", 16_384, least=1),
-            requests=_integer(environ, "HEADWATER_HTTP_REQUESTS", 4_000, least=2),
+            requests=_integer(environ, "HEADWATER_HTTP_REQUESTS", 2_000, least=2),
             request_bytes=_integer(
                 environ, "HEADWATER_HTTP_REQUEST_BYTES", 64 * 1024 * 1024, least=1
             ),

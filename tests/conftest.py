@@ -30,6 +30,9 @@ _numbers = itertools.count()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# the brokers of tests live too short for the better compiler to pay: 2.5 s of processor time for each start
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
@@ -46,7 +49,8 @@ def ports(server_folder: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def postgres_server(server_folder: Path, ports: dict[str, int]) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(server_folder / "postgres", ports["postgres"])
+    # nobody kills this one
+    server = EmbeddedPostgres(server_folder / "postgres", ports["postgres"], fast_and_loose=True)
     server.start()
     asyncio.run(create_database(server.url_of("postgres"), "template_hub"))
     asyncio.run(migrate(server.url_of("template_hub")))

@@ -9,8 +9,8 @@ from tests.chaos.campaign import Campaign, Result, run
 SMOKE = Campaign(
     seed=1,
     faults=5,
-    events=900,
-    seconds=16,
+    events=600,
+    seconds=10,
     kinds=("SIGKILL processor", "SIGKILL backend", "SIGKILL web", "cut:", "configuration"),
 )
 

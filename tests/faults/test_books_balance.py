@@ -121,6 +121,7 @@ async def test_two_processors_share_the_work(hub: Hub, client: Client) -> None:
     await books.balance()
 
 
+@pytest.mark.provokes(FROM_ASYNCPG)
 async def test_a_paused_processor_wakes_after_its_partitions_moved(
     hub: Hub, client: Client
 ) -> None:

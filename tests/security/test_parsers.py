@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.security.parsers import PARSERS
 
 CORPUS = Path(__file__).parent / "corpus"
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))
 SIZE = 65_535
 SECONDS = 2.0
 """What any input may take; most take less than a millisecond, and this machine may be busy."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,23 +17,39 @@ from bench.openloop import Record
 from bench.pace import Pace
 from bench.servers import Servers
 from headwater.cli.provision import make_demo
+from headwater.embedded.ports import kept_ports
 from tests.hub import Hub
 
 
+@pytest.fixture(scope="module")
+def busy_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
+    """A web process that a second of the leg's flood is too much for; it shares the processor of `hub`."""
+    folder = server_folder / "busy"
+    folder.mkdir()
+    port = kept_ports(folder / "ports.json", ("web",))["web"]
+    busy = Hub(folder, hub.postgres, hub.kafka, port)
+    busy.settings = {"HEADWATER_HTTP_REQUESTS": "200"}
+    busy.start_web()
+    yield busy
+    busy.stop()
+    errors = busy.new_errors()
+    assert not errors, "\n".join(errors)
+
+
 @pytest.fixture
-async def context(hub: Hub) -> AsyncIterator[Context]:
-    """The session's hub, as the bench sees one; the legs are as short as can be."""
-    assert hub.web is not None
+async def context(hub: Hub, busy_hub: Hub) -> AsyncIterator[Context]:
+    """`busy_hub`, as the bench sees one; the legs are as short as can be."""
+    assert busy_hub.web is not None
     conn = await asyncpg.connect(hub.postgres.url)
     servers = Servers(
         folder=hub.folder,
-        ports={"web": hub.port},
+        ports={"web": busy_hub.port},
         postgres=hub.postgres,
         kafka=hub.kafka,
         demo=await make_demo(hub.postgres.url),
         environ={},
         conn=conn,
-        children={"web": hub.web, "processor": hub.processors[0]},
+        children={"web": busy_hub.web, "processor": hub.processors[0]},
     )
     sizes: Any = {**QUICK, "fairness_seconds": 0.5, "overload_seconds": 1}
     yield Context(servers=servers, sizes=Sizes(**sizes), pace=Pace(singles=1_000))
