@@ -28,14 +28,11 @@ Party: TypeAlias = UUID | str
 OPERATOR = "operator"
 """The platform's operators, who belong to no workspace."""
 
-CALM = 32
-"""So few requests at work delay nobody: they need no turns, and no look at bytes before they are parsed."""
+CALM_SHARE = 0.25
+"""With so much of its places taken a process is far from refusing: no look at bytes before they are parsed."""
 
 MIXED_SECONDS = 1.0
 """So long after the last of another party a process counts as shared by several."""
-
-ALONE_UNITS = 4.0
-"""How much work a party that is alone begins in one round of the event loop."""
 
 HELD_SECONDS = 0.001
 """A unit of work is begun so often at least, whatever else there is to do."""
@@ -119,7 +116,7 @@ class Gate:
 
     @property
     def is_calm(self) -> bool:
-        return self.places <= CALM
+        return self.places <= self.most_places * CALM_SHARE
 
     def find_place(self, party: Party) -> Place | None:
         """A place, unless the party holds its share of them."""
@@ -171,14 +168,12 @@ class Gate:
     async def turn(self, party: Party, size_bytes: int) -> None:
         """Wait until it is the party's turn to work on a request of this size, or on a part of it."""
         if self._is_mixed():
-            await self.turns.take(party, units_of(size_bytes), alone=False)
-        elif self.places > CALM:
-            await self.turns.take(party, units_of(size_bytes), alone=True)
+            await self.turns.take(party, units_of(size_bytes))
 
     async def pause(self, party: Party) -> None:
         """Let others go first, in the middle of long work: it is a turn of its own."""
         if self._is_mixed():
-            await self.turns.take(party, 1.0, alone=False, goes_on=True)
+            await self.turns.take(party, 1.0, goes_on=True)
 
     def _is_mixed(self) -> bool:
         """Whether more than one party has been at work lately."""
@@ -197,27 +192,25 @@ class Turns:
 
     What has begun goes first: as long as anything else is ready to run in this process, no new work is begun, but
     for a little each millisecond. So a request waits for what is begun before it, not for what has come before it.
-    A party that is alone disturbs nobody: it begins more at a time, which costs less.
+    A party that is alone disturbs nobody, and needs no turns: they would cost it a third of its rate.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[Party, deque[tuple[float, asyncio.Future[None]]]] = {}
         self._is_ticking = False
         self._begun_at = 0.0
-        self._is_alone = False
 
     @property
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    async def take(self, party: Party, units: float, *, alone: bool, goes_on: bool = False) -> None:
+    async def take(self, party: Party, units: float, *, goes_on: bool = False) -> None:
         """Return when it is this request's turn.
 
         Of one party, who `goes_on` is before those that have not begun: if its batches went on side by side they
         would all be done at once, and others would find their records behind all of them.
         """
         loop = asyncio.get_running_loop()
-        self._is_alone = alone
         if not self._is_ticking:
             self._is_ticking = True
             loop.call_soon(self._tick, loop)
@@ -237,12 +230,9 @@ class Turns:
             self._is_ticking = False
             return
         now = monotonic()
-        if self._is_alone:
-            budget = ALONE_UNITS
-        else:
-            # what stands here was ready before us, or has been made ready by the network just now
-            is_idle = not loop._ready  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio has no hook for it
-            budget = 1.0 if is_idle or now - self._begun_at >= HELD_SECONDS else 0.0
+        # what stands here was ready before us, or has been made ready by the network just now
+        is_idle = not loop._ready  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio has no hook for it
+        budget = 1.0 if is_idle or now - self._begun_at >= HELD_SECONDS else 0.0
         while waiting and budget > 0:
             party = next(iter(waiting))
             queue = waiting.pop(party)

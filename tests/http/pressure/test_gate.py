@@ -146,7 +146,7 @@ async def test_workspaces_take_turns() -> None:
     order: list[str] = []
 
     async def work(party: str) -> None:
-        await turns.take(party, 1.0, alone=False)
+        await turns.take(party, 1.0)
         order.append(party)
 
     async with asyncio.TaskGroup() as group:
@@ -160,13 +160,13 @@ async def test_what_has_begun_goes_on_before_the_next_of_its_workspace() -> None
     order: list[str] = []
 
     async def batch(name: str) -> None:
-        await turns.take("a", 1.0, alone=False)
+        await turns.take("a", 1.0)
         for _ in range(2):
             order.append(name)
-            await turns.take("a", 1.0, alone=False, goes_on=True)
+            await turns.take("a", 1.0, goes_on=True)
 
     async def single() -> None:
-        await turns.take("b", 1.0, alone=False)
+        await turns.take("b", 1.0)
         order.append("other")
 
     async with asyncio.TaskGroup() as group:
@@ -178,8 +178,8 @@ async def test_what_has_begun_goes_on_before_the_next_of_its_workspace() -> None
 
 async def test_a_request_that_is_cancelled_leaves_its_turn_to_the_next() -> None:
     turns = Turns()
-    gone = asyncio.ensure_future(turns.take("a", 1.0, alone=False))
-    next_one = asyncio.ensure_future(turns.take("a", 1.0, alone=False))
+    gone = asyncio.ensure_future(turns.take("a", 1.0))
+    next_one = asyncio.ensure_future(turns.take("a", 1.0))
     await asyncio.sleep(0)
     gone.cancel()
     async with asyncio.timeout(5):
