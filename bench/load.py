@@ -6,6 +6,7 @@ It speaks just enough HTTP/1.1, because a full client costs more CPU than the se
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import time
 from collections import Counter
@@ -24,6 +25,11 @@ class Load:
     @property
     def rate(self) -> float:
         return sum(self.statuses.values()) / self.seconds
+
+    def count(self, status: int, since: float) -> None:
+        """An answer that came now."""
+        self.statuses[status] += 1
+        self.latencies.append((time.perf_counter() - since) * 1000)
 
     def failed(self, *good: int) -> int:
         """Answers of another status than the good ones."""
@@ -61,54 +67,54 @@ def post(path: str, body: bytes, token: str, *more: str) -> bytes:
     return head.encode() + b"\r\n" + body
 
 
-class _Connection(asyncio.Protocol):
-    """Posts one request after the other until there are none."""
+class Connection(asyncio.Protocol):
+    """One request at a time: `post` it, and `answered` is called with the status, 0 if none came."""
 
-    def __init__(
-        self, requests: Iterator[bytes], load: Load, done: asyncio.Future[None], tick: Callable[[], None]
-    ) -> None:  # fmt: skip
-        self._requests = requests
-        self._load = load
-        self._tick = tick
-        self.done = done
+    def __init__(self, answered: Callable[[Connection, int], None]) -> None:
+        self._answered = answered
         self._received = b""
-        self._started = 0.0
+        self._is_busy = False
         self._transport: asyncio.Transport | None = None
+        self.since = 0.0
+        """When the request that is under way was due or sent, whichever its latency counts from."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._next()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(exc or ConnectionResetError("the server closed the connection"))
+    def connection_lost(self, _: Exception | None) -> None:
+        if self._is_busy:
+            self._tell(0)
+
+    def post(self, request: bytes, since: float) -> None:
+        assert self._transport is not None
+        self.since, self._is_busy = since, True
+        if self._transport.is_closing():
+            self._tell(0)
+        else:
+            self._transport.write(request)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         received = self._received + data if self._received else data
-        end = received.find(b"\r\n\r\n")
-        if end >= 0:
-            length = content_length(received[:end])
-            if len(received) >= end + 4 + length:
-                self._received = b""
-                load = self._load
-                load.statuses[int(received[9:12])] += 1
-                load.latencies.append((time.perf_counter() - self._started) * 1000)
-                self._tick()
-                self._next()
-                return
-        self._received = received
-
-    def _next(self) -> None:
-        assert self._transport is not None
-        request = next(self._requests, None)
-        if request is None:
-            if not self.done.done():
-                self.done.set_result(None)
-            self._transport.close()
+        if not is_whole(received):
+            self._received = received
             return
-        self._started = time.perf_counter()
-        self._transport.write(request)
+        self._received = b""
+        self._tell(int(received[9:12]))
+
+    def _tell(self, status: int) -> None:
+        self._is_busy = False
+        self._answered(self, status)
+
+
+def is_whole(received: bytes) -> bool:
+    """Whether an answer is there to its end."""
+    end = received.find(b"\r\n\r\n")
+    return end >= 0 and len(received) >= end + 4 + content_length(received[:end])
 
 
 def content_length(head: bytes) -> int:
@@ -120,24 +126,53 @@ def content_length(head: bytes) -> int:
     return int(lowered[start + 15 : end if end >= 0 else None])
 
 
+def for_seconds(requests: Sequence[bytes], seconds: float) -> Iterator[bytes]:
+    """For `run`: the requests again and again until the time is over."""
+    until = time.perf_counter() + seconds
+    for request in itertools.cycle(requests):
+        if time.perf_counter() >= until:
+            return
+        yield request
+
+
 async def run(
     port: int, requests: Iterable[bytes], connections: int, tick: Callable[[], None] = lambda: None
 ) -> Load:
-    """Post all requests over so many connections, each waiting for its answer (closed loop)."""
+    """Post all requests over so many connections, each waiting for its answer (closed loop).
+
+    Raises:
+        ConnectionResetError: the server closed a connection without an answer.
+    """
     load = Load()
     shared = iter(requests)
     loop = asyncio.get_running_loop()
+    running: dict[Connection, asyncio.Future[None]] = {}
+
+    def go_on(connection: Connection) -> None:
+        request = next(shared, None)
+        if request is not None:
+            connection.post(request, time.perf_counter())
+            return
+        connection.close()
+        running[connection].set_result(None)
+
+    def answered(connection: Connection, status: int) -> None:
+        if not status:
+            lost = ConnectionResetError("the server closed the connection")
+            running[connection].set_exception(lost)
+            return
+        load.count(status, connection.since)
+        tick()
+        go_on(connection)
+
     started = time.perf_counter()
-    waiting = []
     for _ in range(connections):
-        done: asyncio.Future[None] = loop.create_future()
-        waiting.append(done)
-        await loop.create_connection(
-            lambda done=done: _Connection(shared, load, done, tick),  # type: ignore[misc]  # default binds
-            "127.0.0.1",
-            port,
+        _, connection = await loop.create_connection(
+            lambda: Connection(answered), "127.0.0.1", port
         )
-    await asyncio.gather(*waiting)
+        running[connection] = loop.create_future()
+        go_on(connection)
+    await asyncio.gather(*running.values())
     load.seconds = time.perf_counter() - started
     return load
 
@@ -156,16 +191,22 @@ class Paced:
         self.dues: list[float] = []
         self._port = port
         self._connections = connections
-        self._free: asyncio.Queue[_OneShot] = asyncio.Queue()
+        self._free: asyncio.Queue[Connection] = asyncio.Queue()
 
     async def run(self, requests: Iterable[bytes], tick: Callable[[], None] = lambda: None) -> Load:
         """Post all and wait for the answers."""
         loop = asyncio.get_running_loop()
+
+        def answered(connection: Connection, status: int) -> None:
+            self.load.count(status, connection.since)  # 0 too: told as one that no server gives
+            tick()
+            self._free.put_nowait(connection)
+
         for _ in range(self._connections):
-            _, protocol = await loop.create_connection(
-                lambda: _OneShot(self._free, self.load, tick), "127.0.0.1", self._port
+            _, connection = await loop.create_connection(
+                lambda: Connection(answered), "127.0.0.1", self._port
             )
-            self._free.put_nowait(protocol)
+            self._free.put_nowait(connection)
         started = due = time.perf_counter()
         for request in requests:
             # 0 too: answers must be seen also while we are late
@@ -177,52 +218,3 @@ class Paced:
             (await self._free.get()).close()
         self.load.seconds = time.perf_counter() - started
         return self.load
-
-
-class _OneShot(asyncio.Protocol):
-    """Posts a request when it is told, and is free again once it is answered."""
-
-    def __init__(self, free: asyncio.Queue[_OneShot], load: Load, tick: Callable[[], None]) -> None:
-        self._free = free
-        self._load = load
-        self._tick = tick
-        self._received = b""
-        self._due = 0.0
-        self._busy = False
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def connection_lost(self, _: Exception | None) -> None:
-        if self._busy:  # no answer: told as one that no server gives
-            self._done(0)
-
-    def post(self, request: bytes, due: float) -> None:
-        assert self._transport is not None
-        self._due, self._busy = due, True
-        if self._transport.is_closing():
-            self._done(0)
-        else:
-            self._transport.write(request)
-
-    def close(self) -> None:
-        assert self._transport is not None
-        self._transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        end = self._received.find(b"\r\n\r\n")
-        if end < 0 or len(self._received) < end + 4 + content_length(self._received[:end]):
-            return
-        status = int(self._received[9:12])
-        self._received = b""
-        self._done(status)
-
-    def _done(self, status: int) -> None:
-        self._busy = False
-        self._load.statuses[status] += 1
-        self._load.latencies.append((time.perf_counter() - self._due) * 1000)
-        self._tick()
-        self._free.put_nowait(self)

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from bench.load import content_length, percentile
+from bench.load import Connection, percentile
 
 PAUSE_SECONDS = 0.002
 
@@ -31,7 +31,7 @@ class Answers:
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """All answers of a run, by status. `unsent` requests found no free connection at their time."""
+    """All answers of a run, by status (0: the connection was lost). `unsent` requests found no free connection at their time."""
 
     seconds: float = 0.0
     answers: dict[int, Answers] = field(default_factory=lambda: defaultdict(Answers))
@@ -53,44 +53,9 @@ class Record:
         return sum(len(a.at) for status, a in self.answers.items() if status not in statuses)
 
 
-def for_seconds(requests: Sequence[bytes], seconds: float) -> Iterator[bytes]:
-    """For `load.run`: the requests again and again until the time is over."""
-    until = time.perf_counter() + seconds
-    for request in itertools.cycle(requests):
-        if time.perf_counter() > until:
-            return
-        yield request
-
-
 def p99(latencies: Sequence[float]) -> float:
     """0 if there are too few to tell."""
     return percentile(latencies, 0.99) if len(latencies) >= 2 else 0.0
-
-
-class _Connection(asyncio.Protocol):
-    def __init__(self, load: OpenLoop) -> None:
-        self._load = load
-        self._received = b""
-        self._sent_at = 0.0
-        self.transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def post(self, request: bytes) -> None:
-        assert self.transport is not None
-        self._sent_at = time.perf_counter()
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        end = self._received.find(b"\r\n\r\n")
-        if end < 0 or len(self._received) < end + 4 + content_length(self._received[:end]):
-            return
-        status = int(self._received[9:12])
-        self._received = b""
-        self._load.answered(self, self._sent_at, status)
 
 
 class OpenLoop:
@@ -99,8 +64,8 @@ class OpenLoop:
     def __init__(self, port: int, connections: int) -> None:
         self._port = port
         self._wanted = connections
-        self._all: list[_Connection] = []
-        self._free: list[_Connection] = []
+        self._all: list[Connection] = []
+        self._free: list[Connection] = []
         self._record = Record()
         self._started = 0.0
 
@@ -108,22 +73,20 @@ class OpenLoop:
         loop = asyncio.get_running_loop()
         for _ in range(self._wanted):
             _, made = await loop.create_connection(
-                lambda: _Connection(self), "127.0.0.1", self._port
+                lambda: Connection(self._answered), "127.0.0.1", self._port
             )
             self._all.append(made)
         self._free = list(self._all)
 
     def close(self) -> None:
         for connection in self._all:
-            if connection.transport is not None:
-                connection.transport.close()
+            connection.close()
 
-    def answered(self, connection: _Connection, sent_at: float, status: int) -> None:
+    def _answered(self, connection: Connection, status: int) -> None:
         now = time.perf_counter()
-        at, latency = sent_at - self._started, (now - sent_at) * 1000
         found = self._record.answers[status]
-        found.at.append(at)
-        found.latency.append(latency)
+        found.at.append(connection.since - self._started)
+        found.latency.append((now - connection.since) * 1000)
         self._record.answered += 1
         self._free.append(connection)
 
@@ -135,7 +98,7 @@ class OpenLoop:
         while (now := time.perf_counter() - started) < seconds:
             while record.sent + record.unsent < now * rate:
                 if self._free:
-                    self._free.pop().post(next(source))
+                    self._free.pop().post(next(source), time.perf_counter())
                     record.sent += 1
                 else:
                     record.unsent += 1

@@ -7,15 +7,12 @@ A faster machine gets no harder goals. Ratios and memory are the same everywhere
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import orjson
 
 from bench.documents import order
-from bench.load import post, run
+from bench.load import for_seconds, post, run
 from bench.report import Aim, at_least, at_most
 from bench.servers import Servers
 
@@ -60,15 +57,7 @@ async def measure_pace(servers: Servers, seconds: float) -> Pace:
         ]
         port = servers.ports["floor"]
         await run(port, requests, _CONNECTIONS)
-        until = time.perf_counter() + seconds
-
-        best = max(best, (await run(port, _repeated(requests, until), _CONNECTIONS)).rate)
+        load = await run(port, for_seconds(requests, seconds), _CONNECTIONS)
+        best = max(best, load.rate)
     servers.stop("floor")
     return Pace(singles=best)
-
-
-def _repeated(requests: list[bytes], until: float) -> Iterator[bytes]:
-    for request in itertools.cycle(requests):
-        if time.perf_counter() >= until:
-            return
-        yield request

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 
 import orjson
 
 from bench.context import Context, progress
 from bench.documents import order
-from bench.load import Load, curve, post, run
+from bench.load import curve, post
 from bench.report import MEMORY_MB, Row, at_least, at_most
+from bench.rounds import failed, measure_rounds, median_percentile, median_rate
 
 SIZE = 100
 WARM_UP = 20
@@ -51,25 +51,11 @@ async def _measure(
     bare: list[bytes],
     tick: Callable[..., None],
 ) -> Row:
-    servers, sizes, pace = context.servers, context.sizes, context.pace
-    rounds: dict[str, list[Load]] = {"web": [], "floor": []}
-    cpu: dict[str, list[float]] = {"web": [], "floor": [], "kafka": [], "load": []}
-    for kind, requests in (("floor", bare), ("web", hub)):
-        await run(servers.ports[kind], requests[:WARM_UP], connections)
-    for _ in range(sizes.rounds):
-        for kind, requests in (("floor", bare), ("web", hub)):
-            before = servers.usage()
-            rounds[kind].append(await run(servers.ports[kind], requests, connections, tick))
-            used = servers.usage().minus(before)
-            cpu[kind].append(used[kind])
-            if kind == "web":
-                cpu["kafka"].append(used["kafka"])
-                cpu["load"].append(used["load"])
-    rate = statistics.median(load.rate for load in rounds["web"]) * SIZE
-    floor = statistics.median(load.rate for load in rounds["floor"]) * SIZE
-    p99 = statistics.median(load.percentile(0.99) for load in rounds["web"])
-    failed = sum(load.failed(202) for load in rounds["web"])
-    per_million = {n: statistics.median(v) / (len(hub) * SIZE) * 1e6 for n, v in cpu.items()}
+    servers, pace = context.servers, context.pace
+    rounds = await measure_rounds(context, hub, bare, connections, WARM_UP, tick)
+    rate, floor = median_rate(rounds.hub) * SIZE, median_rate(rounds.floor) * SIZE
+    p99 = median_percentile(rounds.hub, 0.99)
+    lost = failed(rounds.hub)
     peak = servers.peak_mb("web")
     return Row(
         name=name,
@@ -80,20 +66,18 @@ async def _measure(
             at_least("ratio", rate / floor, 0.8),
             pace.at_least("events/s", rate, WANTED[processes]),
             *([pace.at_most("p99 ms", p99, 150)] if connections == 16 else []),
-            at_most("failed", failed, 0),
+            at_most("failed", lost, 0),
             at_most("web MB", peak, MEMORY_MB),
         ],
         more={
-            "p50 ms": statistics.median(load.percentile(0.5) for load in rounds["web"]),
+            "p50 ms": median_percentile(rounds.hub, 0.5),
             "p99 ms": p99,
-            "failed": failed,
-            "floor failed": sum(load.failed(202) for load in rounds["floor"]),
+            "failed": lost,
+            "floor failed": failed(rounds.floor),
         },
-        cpu=per_million,
-        cpu_ratio=per_million["floor"] / per_million["web"],
+        cpu=rounds.cpu_per_million(len(hub) * SIZE),
+        cpu_ratio=rounds.cpu_ratio,
         peak_mb={"web": peak},
         # with 64 it is the same curve, four times as high
-        curve=curve([ms for load in rounds["web"] for ms in load.latencies])
-        if connections == 16
-        else (),
+        curve=curve(rounds.latencies) if connections == 16 else (),
     )

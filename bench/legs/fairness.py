@@ -14,8 +14,8 @@ import orjson
 
 from bench.context import Context, progress
 from bench.documents import order
-from bench.load import Load, post, run
-from bench.openloop import OpenLoop, Record, for_seconds, opened, p99
+from bench.load import Load, for_seconds, post, run
+from bench.openloop import OpenLoop, Record, opened, p99
 from bench.report import Row, at_most
 from headwater.cli.provision import Demo, make_node, make_source, make_workspace
 from headwater.domain.configuration import CustomerPolicy

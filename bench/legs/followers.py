@@ -10,7 +10,7 @@ import orjson
 
 from bench.context import Context, progress
 from bench.documents import order
-from bench.load import content_length, post, run
+from bench.load import is_whole, post, run
 from bench.report import MEMORY_MB, Row, at_most
 
 CHANGES = 3
@@ -60,8 +60,7 @@ class _Poller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        end = self._received.find(b"\r\n\r\n")
-        if end < 0 or len(self._received) < end + 4 + content_length(self._received[:end]):
+        if not is_whole(self._received):
             return
         status, tail = self._received[9:12], self._received[-40:]
         assert self._transport is not None

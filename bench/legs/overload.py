@@ -8,8 +8,8 @@ import orjson
 
 from bench.context import Context, progress
 from bench.documents import order
-from bench.load import Load, post, run
-from bench.openloop import Record, for_seconds, opened, p99
+from bench.load import Load, for_seconds, post, run
+from bench.openloop import Record, opened, p99
 from bench.report import MEMORY_MB, Row, at_least, at_most
 
 TIMES = 3

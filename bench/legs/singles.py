@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 
 import orjson
 
 from bench.context import Context, progress
 from bench.documents import order
-from bench.load import Load, curve, post, run
+from bench.load import curve, post
 from bench.report import MEMORY_MB, Row, at_least, at_most
+from bench.rounds import failed, measure_rounds, median_percentile, median_rate
 
 CONNECTIONS = 64
 WARM_UP = 1_000
@@ -45,25 +45,11 @@ async def _measure(
     bare: list[bytes],
     tick: Callable[..., None],
 ) -> Row:
-    servers, sizes = context.servers, context.sizes
-    rounds: dict[str, list[Load]] = {"web": [], "floor": []}
-    cpu: dict[str, list[float]] = {"web": [], "floor": [], "kafka": [], "load": []}
-    for name, requests in (("floor", bare), ("web", hub)):
-        await run(servers.ports[name], requests[:WARM_UP], CONNECTIONS)
-    for _ in range(sizes.rounds):
-        for name, requests in (("floor", bare), ("web", hub)):
-            before = servers.usage()
-            rounds[name].append(await run(servers.ports[name], requests, CONNECTIONS, tick))
-            used = servers.usage().minus(before)
-            cpu[name].append(used[name])
-            if name == "web":
-                cpu["kafka"].append(used["kafka"])
-                cpu["load"].append(used["load"])
-    rate = statistics.median(load.rate for load in rounds["web"])
-    floor = statistics.median(load.rate for load in rounds["floor"])
-    p99 = statistics.median(load.percentile(0.99) for load in rounds["web"])
-    failed = sum(load.failed(202) for load in rounds["web"])
-    per_million = {n: statistics.median(v) / sizes.singles * 1e6 for n, v in cpu.items()}
+    servers = context.servers
+    rounds = await measure_rounds(context, hub, bare, CONNECTIONS, WARM_UP, tick)
+    rate, floor = median_rate(rounds.hub), median_rate(rounds.floor)
+    p99 = median_percentile(rounds.hub, 0.99)
+    lost = failed(rounds.hub)
     peak = servers.peak_mb("web")
     return Row(
         name=f"singles, {_told(processes)}",
@@ -73,17 +59,17 @@ async def _measure(
         aims=[
             at_least("ratio", rate / floor, 0.8),
             context.pace.at_most("p99 ms", p99, 25),
-            at_most("failed", failed, 0),
+            at_most("failed", lost, 0),
             at_most("web MB", peak, MEMORY_MB),
         ],
         more={
-            "p50 ms": statistics.median(load.percentile(0.5) for load in rounds["web"]),
+            "p50 ms": median_percentile(rounds.hub, 0.5),
             "p99 ms": p99,
-            "floor p99 ms": statistics.median(load.percentile(0.99) for load in rounds["floor"]),
-            "failed": failed,
+            "floor p99 ms": median_percentile(rounds.floor, 0.99),
+            "failed": lost,
         },
-        cpu=per_million,
-        cpu_ratio=per_million["floor"] / per_million["web"],
+        cpu=rounds.cpu_per_million(len(hub)),
+        cpu_ratio=rounds.cpu_ratio,
         peak_mb={"web": peak},
-        curve=curve([ms for load in rounds["web"] for ms in load.latencies]),
+        curve=curve(rounds.latencies),
     )
