@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -20,3 +22,10 @@ def now() -> datetime:
 def monotonic() -> float:
     """Seconds that never go backwards, for measuring and for limits."""
     return time.monotonic()
+
+
+async def sleep_until(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep for so long, or until `stop`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

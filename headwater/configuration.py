@@ -11,6 +11,7 @@ import asyncio
 
 import structlog
 
+from headwater.clock import sleep_until
 from headwater.domain.configuration import WorkspaceConfig
 from headwater.domain.ids import WorkspaceId
 from headwater.errors import Contended, Unavailable
@@ -109,8 +110,4 @@ class ConfigCache:
                 away = True
             else:
                 away = False
-            try:
-                async with asyncio.timeout(TICK_SECONDS):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await sleep_until(stop, TICK_SECONDS)

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from headwater.clock import sleep_until
 from headwater.errors import Unavailable
 from headwater.http.shared import SharedParts
 from headwater.kafka import ensure_topics
@@ -70,8 +71,6 @@ async def _connect_and_read(
         except Unavailable as exc:
             log.warning("kafka is away, waiting for it", error=str(exc))
             await results.close()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_SECONDS):
-                    await stop.wait()
+            await sleep_until(stop, RETRY_SECONDS)
         else:
             await results.run(stop)

@@ -11,7 +11,7 @@ import asyncio
 import structlog
 
 from headwater import metrics
-from headwater.clock import monotonic
+from headwater.clock import monotonic, sleep_until
 from headwater.domain import refusal as refusals
 from headwater.errors import ConfigMoved, Contended, StaleConsumer, Unavailable
 from headwater.log import describe
@@ -88,11 +88,8 @@ async def _apply_patiently(
                 raise
             metrics.RETRIES.inc("unavailable")
             metrics.OUTAGE_SECONDS.inc(by=pause)
-            try:
-                async with asyncio.timeout(pause):
-                    await stop.wait()
-            except TimeoutError:
-                pause = min(pause * 2, settings.retry_max_seconds)
+            await sleep_until(stop, pause)
+            pause = min(pause * 2, settings.retry_max_seconds)
         else:
             if away_since is not None:
                 log.info("postgres is back", seconds=round(monotonic() - away_since, 1))

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 
 from headwater import metrics
-from headwater.clock import monotonic
+from headwater.clock import monotonic, sleep_until
 from headwater.domain import refusal as refusals
 from headwater.domain.configuration import WorkspaceConfig
 from headwater.domain.ids import WorkspaceId
@@ -75,18 +75,15 @@ class Throttle:
         metrics.THROTTLED_WORKSPACES.read_by(lambda: len(self._windows))
 
     def admit(self, config: WorkspaceConfig) -> None:
-        """Count a request of the workspace.
+        """Count a request of a workspace that has a limit.
 
         Raises:
             Refused: 429, its minute is full.
         """
-        limit = config.max_requests_per_minute
-        if not limit:
-            return
         window = self._windows.get(config.id)
         if window is None:
             window = self._windows[config.id] = Window()
-        seconds = window.admit(limit, self._clock())
+        seconds = window.admit(config.max_requests_per_minute, self._clock())
         if seconds is not None:
             raise Refused(refusals.too_many_requests(seconds))
 
@@ -120,8 +117,4 @@ class Throttle:
                 # who keeps the configuration fresh has said so; each process counts alone meanwhile
                 for window in self._windows.values():
                     window.others = 0
-            try:
-                async with asyncio.timeout(TICK_SECONDS):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await sleep_until(stop, TICK_SECONDS)
