@@ -5,13 +5,12 @@ two that flood get a third each, and there is always room for a newcomer; nobody
 Beyond it a request is refused: quickly, while memory is flat. Within it, when there is more to do than can be done
 now, workspaces take turns (`Turns`), so that the queue of one is not the delay of another.
 
-`server.py` asks before it parses, `caller.py` once it knows who calls.
+`connection.py` asks before it parses, `caller.py` once it knows who calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -21,9 +20,10 @@ from headwater import metrics
 from headwater.clock import monotonic
 from headwater.domain import refusal as refusals
 from headwater.errors import Refused
+from headwater.roundrobin import RoundRobin
 
 Party: TypeAlias = UUID | str
-"""Who is held to a share: a workspace, or one of the two below."""
+"""Who is held to a share: a workspace, or the one below."""
 
 OPERATOR = "operator"
 """The platform's operators, who belong to no workspace."""
@@ -196,13 +196,13 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Party, deque[tuple[float, asyncio.Future[None]]]] = {}
+        self._waiting: RoundRobin[tuple[float, asyncio.Future[None]]] = RoundRobin()
         self._is_ticking = False
         self._begun_at = 0.0
 
     @property
     def waiting(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     async def take(self, party: Party, units: float, *, goes_on: bool = False) -> None:
         """Return when it is this request's turn.
@@ -215,13 +215,7 @@ class Turns:
             self._is_ticking = True
             loop.call_soon(self._tick, loop)
         future: asyncio.Future[None] = loop.create_future()
-        queue = self._waiting.get(party)
-        if queue is None:
-            queue = self._waiting[party] = deque()
-        if goes_on:
-            queue.appendleft((units, future))
-        else:
-            queue.append((units, future))
+        self._waiting.push(party, (units, future), first=goes_on)
         await future
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -234,11 +228,7 @@ class Turns:
         is_idle = not loop._ready  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio has no hook for it
         budget = 1.0 if is_idle or now - self._begun_at >= HELD_SECONDS else 0.0
         while waiting and budget > 0:
-            party = next(iter(waiting))
-            queue = waiting.pop(party)
-            units, future = queue.popleft()
-            if queue:
-                waiting[party] = queue  # behind all others
+            units, future = waiting.pop()
             if not future.done():
                 budget -= units
                 self._begun_at = now

@@ -7,7 +7,6 @@ other.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ import asyncpg
 
 from headwater.errors import Unavailable
 from headwater.postgres.errors import OUTAGE, translated
+from headwater.roundrobin import RoundRobin
 from headwater.settings import PostgresSettings
 
 Connection: TypeAlias = (
@@ -44,11 +44,11 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self.free = count
-        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+        self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
 
     @property
     def waiting(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     async def take(self, party: Hashable) -> None:
         """Return when one is free; `give` it back."""
@@ -56,7 +56,7 @@ class Slots:
             self.free -= 1
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(party, deque()).append(future)
+        self._waiting.push(party, future)
         try:
             await future
         except asyncio.CancelledError:
@@ -66,11 +66,7 @@ class Slots:
 
     def give(self) -> None:
         while self._waiting:
-            party = next(iter(self._waiting))
-            queue = self._waiting.pop(party)
-            future = queue.popleft()
-            if queue:
-                self._waiting[party] = queue  # behind all others
+            future = self._waiting.pop()
             if not future.done():
                 future.set_result(None)
                 return
