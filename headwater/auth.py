@@ -85,12 +85,11 @@ class Authenticator:
     async def caller_of(self, token: str, remote: str | None) -> Caller | None:
         """The caller that presents `token` from the address `remote`; None if nobody may.
 
+        For those that `known_caller` doesn't tell.
+
         Raises:
             Unavailable: the token is not known yet and Postgres is away.
         """
-        known = self.known_caller(token)
-        if known is not None:
-            return known
         token_hash = hash_token(token)
         is_new = token_hash not in self._owners
         owner = await self._owner_of(token_hash)

@@ -32,6 +32,7 @@ from headwater.http.body import (
     MAX_DEPTH,
     as_object,
     check_depth,
+    media_type_of,
     parse_json,
     parse_shallow,
     read_body,
@@ -81,8 +82,7 @@ def split_batch(request: web.Request, body: bytes, name: str) -> list[SentItem]:
     Raises:
         Refused: 400, no JSON, or no list of 1 to 1,000 items.
     """
-    media_type = request.headers.get("Content-Type", "").split(";")[0].strip().lower()
-    return _lines(body, name) if media_type == NDJSON else _elements(body, name)
+    return _lines(body, name) if media_type_of(request) == NDJSON else _elements(body, name)
 
 
 def _lines(body: bytes, name: str) -> list[SentItem]:

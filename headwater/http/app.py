@@ -167,7 +167,7 @@ def answer_to_expectation(request: web.Request) -> web.Response:
 
 
 def _answer_and_close(request: web.Request, refusal: refusals.Refusal) -> web.Response:
-    tracing_id, logref = _new_tracing_id(), str(uuid.uuid4())
+    tracing_id, logref = new_tracing_id(), str(uuid.uuid4())
     metrics.REFUSALS.inc(refusal.reason)
     log.info(
         "refused",
@@ -227,8 +227,9 @@ def _tracing_id(request: web.Request) -> str:
     given = request.headers.get("X-Tracing-ID") or request.headers.get("Contactlab-Tracing-ID")
     if given and _TRACEABLE.fullmatch(given):
         return given
-    return _new_tracing_id()
+    return new_tracing_id()
 
 
-def _new_tracing_id() -> str:
+def new_tracing_id() -> str:
+    """For a request whose client gave it none."""
     return f"{random_bits():016x}{random_bits():016x}"

@@ -133,11 +133,13 @@ class _Unpacker:
             raise Refused(refusals.malformed_json("the gzip stream ends early"))
 
 
+def media_type_of(request: web.Request) -> str:
+    """What `Content-Type` says without its parameters; empty if it says nothing."""
+    return request.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
+
+
 def _check_media_type(request: web.Request, media_types: tuple[str, ...]) -> None:
-    given = request.headers.get("Content-Type")
-    if given is None:
-        return
-    media_type = given.split(";", 1)[0].strip().lower()
+    media_type = media_type_of(request)
     if media_type and media_type not in media_types:
         raise Refused(refusals.media_type_not_supported(media_type, " or ".join(media_types)))
 

@@ -145,7 +145,7 @@ class Connection(web.RequestHandler, Seat):
             data = data[skipped:]
             if not data:
                 return
-        # between two requests, and more is going on than delays nobody
+        # between two requests, and refusals are near
         if not self._head_bytes and self.is_idle and not self._doorkeeper.is_calm:
             self._leave()  # of a request that nobody could read
             found = self._doorkeeper.look(data)

@@ -16,9 +16,8 @@ import structlog
 from headwater import metrics
 from headwater.auth import Authenticator
 from headwater.domain.refusal import too_busy
-from headwater.http.app import COMMON_HEADERS
+from headwater.http.app import COMMON_HEADERS, new_tracing_id
 from headwater.http.gate import OPERATOR, Gate, Party, Place
-from headwater.randomness import random_bits
 
 log = structlog.get_logger()
 
@@ -85,15 +84,14 @@ class Doorkeeper:
         return Head(
             caller.workspace_id or OPERATOR,
             rest_bytes,
-            tracing[1].decode() if tracing else f"{random_bits():016x}{random_bits():016x}",
+            tracing[1].decode() if tracing else new_tracing_id(),
         )
 
     def refuse(self, head: Head) -> bytes:
-        """The answer to a request; its connection goes on."""
-        return self._answer(head.tracing_id)
+        """The answer to a request; its connection goes on.
 
-    def _answer(self, tracing_id: str) -> bytes:
-        """The log tells of all such refusals of a second at once, under one `logref`."""
+        The log tells of all such refusals of a second at once, under one `logref`.
+        """
         now = time.monotonic()
         if now - self._told_at >= 1.0:
             self._tell()
@@ -111,7 +109,7 @@ class Doorkeeper:
             f"HTTP/1.1 {refusal.status} Service Unavailable\r\n"
             "Content-Type: application/json; charset=utf-8\r\n"
             f"Retry-After: {refusal.retry_after_seconds}\r\n"
-            f"X-Tracing-ID: {tracing_id}\r\n{_FIXED_HEADERS}"
+            f"X-Tracing-ID: {head.tracing_id}\r\n{_FIXED_HEADERS}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 
