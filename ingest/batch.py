@@ -27,7 +27,7 @@ from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError
 from headwater.errors import Refused
-from headwater.http.answer import error_body
+from headwater.http.answer import error_body, json_answer
 from headwater.http.body import (
     MAX_DEPTH,
     as_object,
@@ -37,10 +37,16 @@ from headwater.http.body import (
     parse_shallow,
     read_body,
 )
-from headwater.http.keys import POOL
+from headwater.http.keys import GATE, POOL
 from headwater.judge import Judged
 from ingest.results import Identifiers
-from ingest.write import Writing, item_error, no_longer_awaited, topic_and_key
+from ingest.write import (
+    Writing,
+    item_error,
+    no_longer_awaited,
+    preference_applied,
+    topic_and_key,
+)
 
 MAX_BATCH_BYTES = 5_242_880
 MAX_BATCH_ITEMS = 1_000
@@ -48,9 +54,10 @@ NDJSON = "application/x-ndjson"
 _LEVELS_ABOVE = 2
 """An item of a batch stands in an array in an object."""
 
-C = TypeVar("C", bound=Command)
 ITEMS_OF_A_TURN = 4
 """A batch lets other workspaces go first after so many."""
+
+C = TypeVar("C", bound=Command)
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a quarter of the time, one for each event
@@ -167,6 +174,44 @@ def _item_key(item: JsonObject, refuse: Callable[[FieldError], refusals.Refusal]
     return key
 
 
+async def judge_items(
+    request: web.Request,
+    writing: Writing,
+    sent: Sequence[SentItem],
+    judge: Callable[[int, SentItem], Item[C]],
+    results: list[JsonObject],
+) -> list[Item[C]]:
+    """The good items; the results of the others are set. Lets other workspaces go first now and then."""
+    good: list[Item[C]] = []
+    gate = request.app[GATE]
+    for place, item in enumerate(sent):
+        if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1:
+            await gate.pause(writing.config.id)
+        try:
+            good.append(judge(place, item))
+        except Refused as exc:
+            results[place] = item_error(exc.refusal, error_body(exc.refusal, request))
+    return good
+
+
+def item_result(
+    request: web.Request, outcome: wire.Result | None, pending: JsonObject
+) -> JsonObject:
+    """The result of an item whose outcome was waited for; `pending` if there is none yet."""
+    if outcome is None:
+        return pending
+    if outcome.refusal is not None:
+        return item_error(outcome.refusal, error_body(outcome.refusal, request))
+    return {"status": 201, "id": outcome.entity_id}
+
+
+def batch_answer(writing: Writing, results: Sequence[JsonObject], status: int) -> web.Response:
+    """The answer to a batch: how many, and an outcome per item in request order."""
+    rejected = sum(1 for result in results if result["status"] >= 400)
+    answer = {"accepted": len(results) - rejected, "rejected": rejected, "results": results}
+    return json_answer(answer, status=status, headers=preference_applied(writing))
+
+
 def item_fingerprint(body: bytes) -> str:
     """What tells another body under the same key of an item."""
     return hashlib.sha256(body).hexdigest()[:32]
@@ -246,7 +291,7 @@ async def accept_items(writing: Writing, items: Sequence[Item[C]]) -> None:
         replace(item.command, envelope=replace(item.command.envelope, answered=True))
         for item in items
     ]
-    await _accept(writing, answered, items)
+    await send_items(writing, answered, items)
 
 
 async def leave_items_waiting(writing: Writing, items: Sequence[Item[C]]) -> None:
@@ -255,7 +300,7 @@ async def leave_items_waiting(writing: Writing, items: Sequence[Item[C]]) -> Non
     Raises:
         Unavailable: as `accept_items`.
     """
-    await _accept(writing, [no_longer_awaited(item.command) for item in items], items)
+    await send_items(writing, [no_longer_awaited(item.command) for item in items], items)
 
 
 async def accept_and_wait_for_items(
@@ -278,13 +323,20 @@ async def accept_and_wait_for_items(
             )
             commands.append(replace(item.command, envelope=envelope))
             futures.append(future)
-        await _accept(writing, commands, items)
+        await send_items(writing, commands, items)
         if futures:
             await asyncio.wait(futures, timeout=seconds)
         return [future.result() if future.done() else None for future in futures]
 
 
-async def _accept(writing: Writing, commands: Sequence[Command], items: Sequence[Item[C]]) -> None:
+async def send_items(
+    writing: Writing, commands: Sequence[Command], items: Sequence[Item[C]]
+) -> None:
+    """Accept what became of the items' commands, in request order.
+
+    Raises:
+        Unavailable: as `accept_items`.
+    """
     by_topic: dict[str, list[tuple[Command, bytes]]] = defaultdict(list)
     for command, item in zip(commands, items, strict=True):
         topic, key = topic_and_key(command, item.verdict)

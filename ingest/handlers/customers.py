@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import orjson
 from aiohttp import web
@@ -20,19 +21,20 @@ from headwater.domain.configuration import MAX_CUSTOMER_BYTES, Role
 from headwater.domain.ids import CustomerId
 from headwater.domain.json import JsonObject
 from headwater.errors import Refused, Unavailable
-from headwater.http.answer import empty_answer, error_body, json_answer
+from headwater.http.answer import empty_answer, json_answer
 from headwater.http.body import read_body
 from headwater.http.caller import POSTERS, WRITERS, enter, require_role
-from headwater.http.keys import GATE
 from headwater.judge import Judged
 from ingest.batch import (
-    ITEMS_OF_A_TURN,
     Item,
     SentItem,
     accept_and_wait_for_items,
     accept_items,
+    batch_answer,
     item_fingerprint,
     item_ids,
+    item_result,
+    judge_items,
     keys_claimed,
     leave_items_waiting,
     read_batch,
@@ -49,7 +51,6 @@ from ingest.write import (
     forget_pending,
     identify,
     is_strict,
-    item_error,
     judged,
     preference_applied,
     remember_pending,
@@ -155,15 +156,7 @@ async def create_customers(request: web.Request) -> web.Response:
     sent = split_batch(request, body, "customers")
     batch = replace(identify(writing), batch=writing.batch)
     results: list[JsonObject] = [{} for _ in sent]
-    good: list[Item[CreateCustomer]] = []
-    gate = request.app[GATE]
-    for place, item in enumerate(sent):
-        if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1:
-            await gate.pause(config.id)
-        try:
-            good.append(_judge_item(writing, batch, place, item))
-        except Refused as exc:
-            results[place] = item_error(exc.refusal, error_body(exc.refusal, request))
+    good = await judge_items(request, writing, sent, partial(_judge_item, writing, batch), results)
     pending = False
     if good:
         async with keys_claimed(request, writing, good, results) as taken:
@@ -173,12 +166,7 @@ async def create_customers(request: web.Request) -> web.Response:
         await remember_pending(writing, batch)
         raise Refused(refusals.write_still_pending())
     await forget_pending(writing)
-    rejected = sum(1 for result in results if result["status"] >= 400)
-    return json_answer(
-        {"accepted": len(results) - rejected, "rejected": rejected, "results": results},
-        status=202 if pending else 200,
-        headers=preference_applied(writing),
-    )
+    return batch_answer(writing, results, 202 if pending else 200)
 
 
 def _judge_item(
@@ -221,14 +209,8 @@ async def _apply_items(
         remember_unsure(writing, batch)
         raise
     for item, outcome in zip(good, outcomes, strict=True):
-        if outcome is None:
-            operation_id = str(item.command.envelope.operation_id)
-            results[item.place] = {"status": 202, "operationId": operation_id}
-        elif outcome.refusal is not None:
-            error = error_body(outcome.refusal, request)
-            results[item.place] = item_error(outcome.refusal, error)
-        else:
-            results[item.place] = {"status": 201, "id": outcome.entity_id}
+        pending = {"status": 202, "operationId": str(item.command.envelope.operation_id)}
+        results[item.place] = item_result(request, outcome, pending)
     return None in outcomes
 
 

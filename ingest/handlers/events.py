@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
+from functools import partial
 
 from aiohttp import web
 
 from headwater import clock, wire
 from headwater.domain import refusal as refusals
-from headwater.domain.commands import Command, RecordEvent
+from headwater.domain.commands import RecordEvent
 from headwater.domain.configuration import DEFAULT_EVENT_BYTES
 from headwater.domain.ids import EventId, find_uuid, was_minted
 from headwater.domain.json import JsonObject
 from headwater.errors import Refused
-from headwater.http.answer import error_body, json_answer
+from headwater.http.answer import json_answer
 from headwater.http.body import read_body
 from headwater.http.caller import POSTERS, READERS, enter, require_role
-from headwater.http.keys import GATE, POOL
+from headwater.http.keys import POOL
 from headwater.judge import Judged
 from headwater.postgres.outcomes_read import find_event_status
-from headwater.topics import EVENTS
 from ingest.batch import (
-    ITEMS_OF_A_TURN,
     Item,
     SentItem,
+    accept_and_wait_for_items,
+    batch_answer,
     item_fingerprint,
+    item_result,
+    judge_items,
     keys_claimed,
+    leave_items_waiting,
     read_batch,
     read_item,
+    send_items,
     split_batch,
 )
 from ingest.write import (
@@ -37,11 +41,9 @@ from ingest.write import (
     begin,
     envelope_of,
     identify_event,
-    item_error,
     judged,
     key_claimed,
     leave_waiting,
-    no_longer_awaited,
     preference_applied,
     topic_and_key,
 )
@@ -102,24 +104,15 @@ async def record_events(request: web.Request) -> web.Response:
     waits = _waits(writing)
     accepted_at = clock.now()
     results: list[JsonObject] = [{} for _ in items]
-    good: list[Item[RecordEvent]] = []
-    gate = request.app[GATE]
-    for place, item in enumerate(items):
-        if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1:
-            await gate.pause(config.id)
-        try:
-            good.append(_judge_item(writing, place, item, answered=not waits, at=accepted_at))
-        except Refused as exc:
-            results[place] = item_error(exc.refusal, error_body(exc.refusal, request))
+    judge = partial(_judge_item, writing, answered=not waits, at=accepted_at)
+    good = await judge_items(request, writing, items, judge, results)
     if good:
         async with keys_claimed(request, writing, good, results) as taken:
             if waits:
                 await _wait_for_items(request, writing, taken, results)
             else:
                 await _accept_items(writing, taken, results)
-    rejected = sum(1 for result in results if result["status"] >= 400)
-    answer = {"accepted": len(results) - rejected, "rejected": rejected, "results": results}
-    return json_answer(answer, status=200 if waits else 202, headers=preference_applied(writing))
+    return batch_answer(writing, results, 200 if waits else 202)
 
 
 def _judge_item(
@@ -141,13 +134,9 @@ def _judge_item(
 async def _accept_items(
     writing: Writing, good: list[Item[RecordEvent]], results: list[JsonObject]
 ) -> None:
-    commands = []
     for item in good:
-        command = item.command
-        _, key = topic_and_key(command, item.verdict)
-        commands.append((command, key))
-        results[item.place] = {"status": 202, "id": command.event_id}
-    await writing.door.acceptor.accept_many(commands, EVENTS)
+        results[item.place] = _accepted(item)
+    await send_items(writing, [item.command for item in good], good)
 
 
 async def _wait_for_items(
@@ -156,21 +145,15 @@ async def _wait_for_items(
     good: list[Item[RecordEvent]],
     results: list[JsonObject],
 ) -> None:
-    late: list[tuple[Command, bytes]] = []
+    outcomes = await accept_and_wait_for_items(writing, good)
+    late = [item for item, outcome in zip(good, outcomes, strict=True) if outcome is None]
+    for item, outcome in zip(good, outcomes, strict=True):
+        results[item.place] = item_result(request, outcome, _accepted(item))
+    await leave_items_waiting(writing, late)
 
-    async def one(item: Item[RecordEvent]) -> None:
-        result = await accept_and_wait(writing, item.command, item.verdict)
-        if result is None:
-            _, key = topic_and_key(item.command, item.verdict)
-            late.append((no_longer_awaited(item.command), key))
-            results[item.place] = {"status": 202, "id": item.command.event_id}
-        elif result.refusal is not None:
-            results[item.place] = item_error(result.refusal, error_body(result.refusal, request))
-        else:
-            results[item.place] = {"status": 201, "id": item.command.event_id}
 
-    await asyncio.gather(*(one(item) for item in good))
-    await writing.door.acceptor.accept_many(late, EVENTS)
+def _accepted(item: Item[RecordEvent]) -> JsonObject:
+    return {"status": 202, "id": item.command.event_id}
 
 
 async def read_event_status(request: web.Request) -> web.Response:
