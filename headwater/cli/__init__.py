@@ -56,11 +56,12 @@ def main() -> None:
 @main.command()
 def fetch() -> None:
     """Fetch Kafka's jars into the cache, and rehearse its start; once."""
-    click.echo(f"{len(fetch_jars())} jars of Kafka are there")
+    jars = fetch_jars()
+    click.echo(f"{len(jars)} jars of Kafka are there")
     try:
         with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()) as bar:
             bar.add_task("Rehearsing Kafka's start", total=None)
-            rehearse()
+            rehearse(jars)
     except ServerFailed as exc:
         click.echo(f"Kafka's start could not be rehearsed, it will take longer: {exc}", err=True)
 

@@ -210,14 +210,14 @@ class EmbeddedKafka:
         raise ServerFailed(f"Kafka did not start; see {self._log}")
 
 
-def rehearse() -> Path | None:
+def rehearse(jars: Sequence[Path]) -> Path | None:
     """Start and stop a Kafka to keep what its start has loaded (about 30 s); None if it is kept already.
 
     Raises:
         JarsBroken: as of `launch`.
         ServerFailed: it could not be started, or Java kept nothing.
     """
-    file = ahead_file(find_java(), fetch_jars())
+    file = ahead_file(find_java(), jars)
     if file is None or file.is_file():
         return None
     with tempfile.TemporaryDirectory(dir=file.parent, prefix="rehearsal-") as name:

@@ -18,7 +18,7 @@ def test_kafka_starts_with_what_the_setup_has_rehearsed(kafka_server: EmbeddedKa
     assert kept is not None
     assert kafka_server.process is not None
     assert str(kept) in Path(f"/proc/{kafka_server.process.pid}/maps").read_text()
-    assert rehearse() is None
+    assert rehearse(fetch_jars()) is None
 
 
 def test_other_jars_and_another_java_have_nothing_kept(tmp_path: Path) -> None:
