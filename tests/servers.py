@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from headwater.embedded.kafka import EmbeddedKafka
 from headwater.embedded.ports import kept_ports
 from headwater.embedded.postgres import EmbeddedPostgres
 from tests.hub import Hub
+from tests.leaks import leaks_in
 
 
 @contextmanager
@@ -80,3 +81,20 @@ def own_hub(provokes: Sequence[str] = ()) -> Iterator[Hub]:
             hub.stop()
         errors = [e for e in hub.new_errors() if not any(sentence in e for sentence in provokes)]
         assert not errors, "\n".join(errors)
+
+
+@contextmanager
+def web_beside(hub: Hub, folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Hub]:
+    """Another web process of `hub`, with settings and a log of its own; it may log no errors and no secrets."""
+    folder.mkdir(exist_ok=True)
+    port = kept_ports(folder / "ports.json", ("web",))["web"]
+    beside = Hub(folder, hub.postgres, hub.kafka, port)
+    beside.settings = {**hub.settings, **(settings or {})}
+    try:
+        beside.start_web()
+        yield beside
+    finally:
+        beside.stop()
+    assert leaks_in(folder) == []
+    errors = beside.new_errors()
+    assert not errors, "\n".join(errors)

@@ -10,10 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from headwater.embedded.ports import kept_ports
 from tests.http.callers import refused, source
 from tests.hub import Answer, Client, Hub, eventually, make_client
-from tests.servers import own_hub
+from tests.servers import own_hub, web_beside
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +28,8 @@ def patient_hub() -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def second_web(patient_hub: Hub) -> Iterator[Hub]:
     """Another web process of the same hub, at a port of its own."""
-    port = kept_ports(patient_hub.folder / "second.json", ("web",))["web"]
-    folder = patient_hub.folder / "second"
-    folder.mkdir()
-    second = Hub(folder, patient_hub.postgres, patient_hub.kafka, port)
-    second.start_web()
-    yield second
-    second.stop()
+    with web_beside(patient_hub, patient_hub.folder / "second") as second:
+        yield second
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ import pytest
 
 from headwater.http.connection import SPARE_FILES, connections_that_fit
 from tests.hub import Client, Hub, eventually, make_client
-from tests.security.conftest import NarrowHub, running_web
+from tests.servers import web_beside
 
 MANY = 10_000
 LIMIT = 100
@@ -94,18 +94,18 @@ async def test_an_honest_client_is_served_beside_10_000_connections(
 
 
 @pytest.fixture
-def small(hub: Hub, server_folder: Path) -> Iterator[NarrowHub]:
+def small(hub: Hub, server_folder: Path) -> Iterator[Hub]:
     limits = {"HEADWATER_HTTP_CONNECTIONS": str(LIMIT), "HEADWATER_HTTP_HEAD_SECONDS": "60"}
-    with running_web(hub, server_folder / "small", limits) as running:
+    with web_beside(hub, server_folder / "small", limits) as running:
         yield running
 
 
-async def test_beyond_the_limit_those_go_that_have_idled_for_longest(small: NarrowHub) -> None:
+async def test_beyond_the_limit_those_go_that_have_idled_for_longest(small: Hub) -> None:
     async with make_client(small) as client:
         await _crowd(small, client)
 
 
-async def _crowd(small: NarrowHub, client: Client) -> None:
+async def _crowd(small: Hub, client: Client) -> None:
     waiting = asyncio.create_task(
         client.call("GET", "/updates", params={"offset": "0", "wait": "30"})
     )
@@ -132,7 +132,7 @@ async def _crowd(small: NarrowHub, client: Client) -> None:
     assert events.count("too many connections, cutting those that idle") == 1
 
 
-def _exchange(hub: NarrowHub) -> None:
+def _exchange(hub: Hub) -> None:
     """A request and its answer: what was sent before has arrived."""
     with socket.create_connection(("127.0.0.1", hub.port), timeout=10) as connection:
         connection.sendall(REQUEST)

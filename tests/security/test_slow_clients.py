@@ -15,15 +15,14 @@ from typing import Any
 
 import pytest
 
-from tests.hub import Client, eventually, make_client
+from tests.hub import Client, Hub, eventually, make_client
 from tests.openapi import Document
-from tests.security.conftest import NarrowHub
 
 ENOUGH_SECONDS = 15
 """For what should take one or two, on a busy machine."""
 
 
-async def _connect(hub: NarrowHub) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(hub: Hub) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", hub.port)
 
 
@@ -71,7 +70,7 @@ HEAD_SENTENCE = "the head of the request took longer than 1 s"
 BODY_SENTENCE = "the body took longer than 1 s"
 
 
-async def test_a_head_that_trickles_is_answered_408(narrow: NarrowHub) -> None:
+async def test_a_head_that_trickles_is_answered_408(narrow: Hub) -> None:
     reader, writer = await _connect(narrow)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
     trickling = asyncio.create_task(_trickle(writer, _endless(b"X-Header: a\r\n")))
@@ -83,7 +82,7 @@ async def test_a_head_that_trickles_is_answered_408(narrow: NarrowHub) -> None:
 
 
 async def test_a_head_that_trickles_behind_an_answered_request_is_answered_408(
-    narrow: NarrowHub,
+    narrow: Hub,
 ) -> None:
     reader, writer = await _connect(narrow)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -98,7 +97,7 @@ async def test_a_head_that_trickles_behind_an_answered_request_is_answered_408(
         writer.close()
 
 
-async def test_a_head_that_grows_is_refused(narrow: NarrowHub) -> None:
+async def test_a_head_that_grows_is_refused(narrow: Hub) -> None:
     """Each line and their number are allowed; together they would be a megabyte a connection."""
     reader, writer = await _connect(narrow)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
@@ -118,20 +117,20 @@ async def test_a_head_that_grows_is_refused(narrow: NarrowHub) -> None:
     assert "malformed_request" in events
 
 
-async def test_a_connection_that_says_nothing_is_cut(narrow: NarrowHub) -> None:
+async def test_a_connection_that_says_nothing_is_cut(narrow: Hub) -> None:
     reader, writer = await _connect(narrow)
     assert await _rest(reader) == b""
     writer.close()
 
 
-async def test_a_connection_that_idles_behind_its_request_is_cut(narrow: NarrowHub) -> None:
+async def test_a_connection_that_idles_behind_its_request_is_cut(narrow: Hub) -> None:
     reader, writer = await _connect(narrow)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await _rest(reader)).count(b"HTTP/1.1 200 ") == 1
     writer.close()
 
 
-async def test_a_connection_that_is_used_now_and_then_is_kept(narrow: NarrowHub) -> None:
+async def test_a_connection_that_is_used_now_and_then_is_kept(narrow: Hub) -> None:
     """Longer than each of the limits."""
     reader, writer = await _connect(narrow)
     began = time.monotonic()
@@ -157,7 +156,7 @@ def _post(client: Client, path: str, *headers: bytes) -> bytes:
 
 @pytest.mark.parametrize("path", ["/customers", "/events", "/events/batch", "/customers/batch"])
 async def test_a_body_that_trickles_is_answered_408(
-    narrow: NarrowHub, narrow_client: Client, path: str
+    narrow: Hub, narrow_client: Client, path: str
 ) -> None:
     reader, writer = await _connect(narrow)
     writer.write(_post(narrow_client, path, b"Content-Length: 60000") + b'{"x":"')
@@ -174,9 +173,7 @@ async def test_a_body_that_trickles_is_answered_408(
     Document().check("POST", narrow_client.path(path), 408, headers, text)
 
 
-async def test_chunks_that_trickle_are_answered_408(
-    narrow: NarrowHub, narrow_client: Client
-) -> None:
+async def test_chunks_that_trickle_are_answered_408(narrow: Hub, narrow_client: Client) -> None:
     reader, writer = await _connect(narrow)
     writer.write(_post(narrow_client, "/events", b"Transfer-Encoding: chunked"))
     trickling = asyncio.create_task(_trickle(writer, _endless(b"1\r\nx\r\n")))
@@ -188,7 +185,7 @@ async def test_chunks_that_trickle_are_answered_408(
 
 
 async def test_a_write_whose_body_never_ends_leaves_no_trace(
-    narrow: NarrowHub, narrow_client: Client
+    narrow: Hub, narrow_client: Client
 ) -> None:
     body = json.dumps({"nodeId": narrow_client.node_id, "externalId": "a1"}).encode()
     reader, writer = await _connect(narrow)
@@ -238,7 +235,7 @@ async def _make_customers(client: Client, megabytes: int) -> None:
     ],
 )
 async def test_a_reader_that_takes_nothing_is_cut(
-    narrow: NarrowHub, big: Client, path: str, accept: str
+    narrow: Hub, big: Client, path: str, accept: str
 ) -> None:
     there = big.path(path + (big.node_id if path.endswith("=") else ""))
     connection = _deaf_socket(narrow.port)
@@ -256,7 +253,7 @@ async def test_a_reader_that_takes_nothing_is_cut(
 
 
 async def test_a_reader_that_asks_for_much_and_takes_no_answer_is_cut(
-    narrow: NarrowHub, big: Client
+    narrow: Hub, big: Client
 ) -> None:
     """Answers that are small, so that what is kept for it never fills a buffer of ours."""
     connection = _deaf_socket(narrow.port)
@@ -281,7 +278,7 @@ async def test_a_reader_that_asks_for_much_and_takes_no_answer_is_cut(
         connection.close()
 
 
-async def test_a_reader_that_is_slow_but_reads_gets_all(narrow: NarrowHub, big: Client) -> None:
+async def test_a_reader_that_is_slow_but_reads_gets_all(narrow: Hub, big: Client) -> None:
     """It takes several times the limit, and has taken something within each."""
     reader, writer = await _connect(narrow)
     there = big.path("/updates?offset=0&size=4000")
@@ -298,7 +295,7 @@ async def test_a_reader_that_is_slow_but_reads_gets_all(narrow: NarrowHub, big: 
 
 
 @pytest.fixture(scope="module")
-async def big(narrow: NarrowHub) -> AsyncIterator[Client]:
+async def big(narrow: Hub) -> AsyncIterator[Client]:
     """A workspace with more to read than the buffers between two processes hold."""
     async with make_client(narrow) as client:
         await _make_customers(client, 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from headwater.embedded.ports import kept_ports
 from tests.hub import OPERATOR_TOKEN, Client, Hub, eventually
+from tests.servers import web_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +28,9 @@ class Elsewhere:
 
 @asynccontextmanager
 async def _elsewhere(hub: Hub) -> AsyncIterator[Elsewhere]:
-    folder = hub.folder / "elsewhere"
-    folder.mkdir(exist_ok=True)
-    port = kept_ports(folder / "ports.json", ("web",))["web"]
-    other = Hub(folder, hub.postgres, hub.kafka, port)
-    await asyncio.to_thread(other.start_web)
-    try:
+    with web_beside(hub, hub.folder / "elsewhere") as other:
         async with aiohttp.ClientSession(other.url) as http:
             yield Elsewhere(http)
-    finally:
-        await asyncio.to_thread(other.stop)
 
 
 @pytest.fixture

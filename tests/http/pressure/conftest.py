@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headwater.embedded.ports import kept_ports
 from tests.hub import Client, Hub, make_client
+from tests.servers import web_beside
 
 PLACES = 80
 """A workspace that is alone gets half of them."""
@@ -21,22 +21,15 @@ SEND_SECONDS = 1.5
 @pytest.fixture(scope="package")
 def tight_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
     """It shares the processor of `hub`."""
-    folder = server_folder / "tight"
-    folder.mkdir()
-    port = kept_ports(folder / "ports.json", ("web",))["web"]
-    tight = Hub(folder, hub.postgres, hub.kafka, port)
-    tight.settings = {
+    settings = {
         "HEADWATER_HTTP_REQUESTS": str(PLACES),
         "HEADWATER_HTTP_REQUEST_BYTES": str(REQUEST_BYTES),
         "HEADWATER_HTTP_CONNECTIONS": str(CONNECTIONS),
         "HEADWATER_HTTP_SEND_SECONDS": str(SEND_SECONDS),
         "HEADWATER_STREAM_READERS": "4",
     }
-    tight.start_web()
-    yield tight
-    tight.stop()
-    errors = tight.new_errors()
-    assert not errors, "\n".join(errors)
+    with web_beside(hub, server_folder / "tight", settings) as tight:
+        yield tight
 
 
 @pytest.fixture

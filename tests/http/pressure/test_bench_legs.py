@@ -17,23 +17,15 @@ from bench.openloop import Record
 from bench.pace import Pace
 from bench.servers import Servers
 from headwater.cli.provision import make_demo
-from headwater.embedded.ports import kept_ports
 from tests.hub import Hub
+from tests.servers import web_beside
 
 
 @pytest.fixture(scope="module")
 def busy_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
     """A web process that a second of the leg's flood is too much for; it shares the processor of `hub`."""
-    folder = server_folder / "busy"
-    folder.mkdir()
-    port = kept_ports(folder / "ports.json", ("web",))["web"]
-    busy = Hub(folder, hub.postgres, hub.kafka, port)
-    busy.settings = {"HEADWATER_HTTP_REQUESTS": "200"}
-    busy.start_web()
-    yield busy
-    busy.stop()
-    errors = busy.new_errors()
-    assert not errors, "\n".join(errors)
+    with web_beside(hub, server_folder / "busy", {"HEADWATER_HTTP_REQUESTS": "200"}) as busy:
+        yield busy
 
 
 @pytest.fixture
