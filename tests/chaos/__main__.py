@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.chaos import report
-from tests.chaos.campaign import Campaign, Result, run
+from tests.chaos.campaign import WRITES_PER_SECOND, Campaign, Result, run
 from tests.chaos.defects import HUNTS
 from tests.chaos.shrink import shrink
 
 FAULTS, EVENTS, MINUTES = 40, 12_000, 3.0
-FAULT_SECONDS, EVENTS_PER_SECOND = 25.0, 400.0
+BOUND_FAULT_SECONDS = 25.0
 EVENTS_PER_DISK = 1_000_000
 
 console = Console()
@@ -86,7 +86,7 @@ def main(
 def _minutes(faults: int, events: int) -> float:
     if (faults, events) == (FAULTS, EVENTS):
         return MINUTES
-    return max(faults * FAULT_SECONDS, events / EVENTS_PER_SECOND) / 60
+    return max(faults * BOUND_FAULT_SECONDS, 2 * events / WRITES_PER_SECOND) / 60
 
 
 def _stop(*_: object) -> None:

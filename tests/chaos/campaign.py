@@ -36,6 +36,9 @@ STUCK_LIMIT_SECONDS = 20.0
 CALM_SECONDS = 6.0
 WRITERS = 16
 PARTITIONS = 4
+FAULT_SECONDS = 5.0
+"""From one fault to the next, where nothing else has the machine: so the load is spread over all of them."""
+WRITES_PER_SECOND = 400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,11 @@ class Campaign:
     waves: frozenset[int] | None = None
     defect: str | None = None
     scale: int = 1
+
+    @property
+    def load_seconds(self) -> float:
+        """What the writes are spread over."""
+        return min(self.seconds, max(self.faults * FAULT_SECONDS, self.events / WRITES_PER_SECOND))
 
 
 @dataclass(slots=True)
@@ -136,7 +144,7 @@ async def _run(
         faketime=hub.faketime is not None,
     )
     waves = plan(campaign.seed, campaign.faults, shape, campaign.kinds)
-    load = Load(hub.url, wanted, ledger, campaign.seed, campaign.events, campaign.seconds)
+    load = Load(hub.url, wanted, ledger, campaign.seed, campaign.events, campaign.load_seconds)
     followers = [Follower(hub.url, place) for place in [*wanted, probes]]
     prober = Prober(hub.url, probes, followers[-1])
     stop = asyncio.Event()
@@ -145,6 +153,7 @@ async def _run(
         asyncio.create_task(prober.run(stop)),
         *(asyncio.create_task(follower.run(stop)) for follower in followers),
     ]
+    load.goes_on = True
     loading = asyncio.create_task(load.run(WRITERS))
     deadline = time.monotonic() + campaign.seconds
     try:
@@ -155,6 +164,7 @@ async def _run(
             progress(f"wave {wave.number}: {wave.kinds}", result.faults, campaign.faults)
             if not await _strike(hub, wave, prober, result):
                 break
+        load.hurry(WRITES_PER_SECOND)
         while not load.is_over and not result.violations and time.monotonic() < deadline:
             progress("load without faults", load.made, load.total)
             await asyncio.sleep(0.5)

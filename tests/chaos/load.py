@@ -101,7 +101,7 @@ async def provide(url: str, wanted: list[Place]) -> None:
 
 
 class Load:
-    """Writers until `total` writes were made or `stop` is set; then `settle`."""
+    """Writers that make `total` writes in `seconds`, or until `stop` is set; then `settle`."""
 
     def __init__(
         self,
@@ -124,6 +124,8 @@ class Load:
         self._interval = seconds / max(total, 1)
         self._next_at = 0.0
         self.made = 0
+        self.goes_on = False
+        """As long as faults are to come, also beyond `total`."""
         self.stop = asyncio.Event()
         self.batches: dict[str, tuple[list[Write], str]] = {}
         """Of events whose batch has no answer yet: the batch, and its key."""
@@ -166,9 +168,14 @@ class Load:
             self._url, self._places, self.ledger, self._seed, total, seconds, name, abandoned=0
         )
 
+    def hurry(self, per_second: float) -> None:
+        """Make what is left of `total` at this rate, if it is higher."""
+        self.goes_on = False
+        self._interval = min(self._interval, 1 / per_second)
+
     @property
     def is_over(self) -> bool:
-        return self.stop.is_set() or self.made >= self._total
+        return self.stop.is_set() or (self.made >= self._total and not self.goes_on)
 
     @property
     def total(self) -> int:
