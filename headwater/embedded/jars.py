@@ -1,6 +1,6 @@
 """Kafka's jars: fetched once, checked against the lock, kept in a cache folder outside the checkout.
 
-The lock (`kafka.lock`) has a line per jar: coordinates and SHA-256. `python -m headwater.embedded.jars`
+The lock (`kafka.lock`) has a line per jar: coordinates and SHA-256. `python -m headwater.embedded.maven`
 renews it for another version.
 """
 
@@ -10,18 +10,10 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-import jgo.maven
-import truststore
-from rich.console import Console
-from rich.progress import Progress
-
 from headwater.errors import HubError
-
-KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 
 
 class JarsBroken(HubError):
@@ -64,34 +56,20 @@ def fetch_jars() -> list[Path]:
             f"{exc.filename} can't be read: {exc.strerror}; HEADWATER_CACHE names another folder"
         ) from exc
     if missing:
+        # its HTTP client would be half of the start of `headwater up`
+        from headwater.embedded.maven import fetch_all
+
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # of its own: what was begun and broken off must not be found again
             with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="maven-") as repository:
-                _fetch_all(missing, lock, Path(repository))
+                fetch_all(missing, lock, Path(repository))
         except OSError as exc:
             raise JarsBroken(
                 f"Kafka can't be fetched into {folder}: {exc}; is there a network? HEADWATER_CACHE "
                 "names another folder"
             ) from exc
     return list(wanted.values())
-
-
-def _fetch_all(missing: Mapping[str, Path], lock: Mapping[str, str], repository: Path) -> None:
-    # a bar where somebody watches, a line elsewhere
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console.print(f"Fetching Kafka ({len(missing)} files)")
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Fetching Kafka", total=len(missing))
-        context = jgo.maven.MavenContext(repo_cache=repository)
-        truststore.inject_into_ssl()  # the client knows only the certificates that it brings along
-        try:
-            for coordinates, path in missing.items():
-                _fetch(context, coordinates, lock[coordinates], path)
-                progress.advance(task)
-        finally:
-            truststore.extract_from_ssl()
 
 
 def _is_whole(path: Path, digest: str) -> bool:
@@ -104,18 +82,6 @@ def _is_whole(path: Path, digest: str) -> bool:
 def _file_name(coordinates: str) -> str:
     _, artifact, version = coordinates.split(":")
     return f"{artifact}-{version}.jar"
-
-
-def _fetch(context: jgo.maven.MavenContext, coordinates: str, digest: str, path: Path) -> None:
-    group, artifact, version = coordinates.split(":")
-    component = context.project(group, artifact).at_version(version)
-    try:
-        fetched = component.artifact().resolve()
-    except (OSError, RuntimeError) as exc:  # jgo's own, and those of its HTTP client
-        raise JarsBroken(
-            f"{coordinates} can't be fetched: {exc}; is there a network? Run it again to go on"
-        ) from exc
-    keep(coordinates, fetched, digest, path)
 
 
 def keep(coordinates: str, fetched: Path, digest: str, path: Path) -> None:
@@ -133,17 +99,3 @@ def keep(coordinates: str, fetched: Path, digest: str, path: Path) -> None:
         part.replace(path)  # another process may fetch the same: either file is whole
     finally:
         part.unlink(missing_ok=True)  # a full disk
-
-
-def renew_lock() -> None:
-    """Resolve Kafka's artifacts and write their sums; needs the network."""
-    lines = [f"# {KAFKA}: coordinates and SHA-256 of every jar"]
-    for artifact in jgo.resolve(KAFKA):
-        digest = hashlib.sha256(artifact.resolve().read_bytes()).hexdigest()
-        lines.append(f"{artifact.groupId}:{artifact.artifactId}:{artifact.version} {digest}")
-    lock = Path(__file__).with_name("kafka.lock")
-    lock.write_text("\n".join([lines[0], *sorted(lines[1:])]) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    renew_lock()

@@ -57,7 +57,7 @@ def _stored(history: list[tuple[Mode, Body]], first: Body) -> Body:
 histories = st.lists(st.tuples(modes, writes), max_size=2)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(writes, st.lists(st.tuples(modes, writes), min_size=1, max_size=3))
 @example(
     {"consents": {"disclaimer": {"version": ""}}},
@@ -94,7 +94,7 @@ _paths = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(writes, writes, _paths, st.booleans())
 @example({"externalId": "ß"}, {"externalId": "SS"}, ["externalId"], False)
 @example({"extended": {"number": 1}}, {"extended": {"number": 1.0}}, ["extended.number"], True)
@@ -109,7 +109,7 @@ def test_match_keys_are_equal_when_those_of_the_reference_are(
     assert (fast[0] == fast[1]) == (slow[0] == slow[1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(writes, histories, writes, modes)
 def test_merge_is_idempotent_total_and_mutates_nothing(
     first: Body, history: list[tuple[Mode, Body]], sent: Body, mode: Mode
@@ -145,7 +145,7 @@ def _only(body: Body, paths: list[tuple[str, ...]]) -> Body:
     return part
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     writes,
     histories,
@@ -192,7 +192,7 @@ def _clears(body: Body, collection: str) -> bool:
     return kind in base and base[kind] is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(writes, histories, writes)
 def test_merge_of_a_post_loses_no_element_and_no_member_that_it_does_not_name(
     first: Body, history: list[tuple[Mode, Body]], sent: Body
@@ -216,7 +216,7 @@ def test_merge_of_a_post_loses_no_element_and_no_member_that_it_does_not_name(
             assert _same(reference.value_at(after, ".".join(path)), value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(writes, histories, modes)
 def test_writing_back_what_is_read_changes_nothing(
     first: Body, history: list[tuple[Mode, Body]], mode: Mode
@@ -236,7 +236,7 @@ def _says(sent: Any, shown: Any) -> bool:
     return _same(sent, shown) or (reference.is_unset(sent) and reference.is_unset(shown))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(writes)
 def test_a_customer_that_is_created_reads_back_as_it_was_sent(sent: Body) -> None:
     sent = _without_repetitions(sent)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headwater.embedded.jars import KAFKA, JarsBroken, cache_folder, fetch_jars, keep, read_lock
+from headwater.embedded.jars import JarsBroken, cache_folder, fetch_jars, keep, read_lock
+from headwater.embedded.maven import KAFKA
 
 DEAD = "http://127.0.0.1:9"
 """A proxy that is not there: how a machine without a network looks."""

@@ -145,6 +145,7 @@ def test_a_hub_starts_heals_stops_and_finds_everything_again() -> None:
 
             everything = all_of(up)
             up.send_signal(signal.SIGINT)
+            up.send_signal(signal.SIGINT)
             assert up.wait(10) == 0
             wait_for_the_end(everything)
 
@@ -193,42 +194,38 @@ def test_what_it_prints_can_be_pasted() -> None:
             assert not servers.exists()
 
 
-def test_ctrl_c_at_any_moment_ends_in_order() -> None:
-    with temporary_folder() as folder:
-        home = folder / "home"
-        for number in range(4):
-            with starting_up(home) as (up, output):
-                wait_for_text(output, "Starting Postgres")
-                everything = wait_for_children(up, number)
-                up.send_signal(signal.SIGINT)
-                up.send_signal(signal.SIGINT)
-                assert up.wait(15) == 0, output.read_text()
-                assert "Stopped." in output.read_text()
-                wait_for_the_end(everything)
-        with running_up(home) as up:
-            assert_well(home)
-            up.send_signal(signal.SIGINT)
-            up.send_signal(signal.SIGINT)
-            assert up.wait(15) == 0
-
-
-def test_a_kill_at_the_first_start_leaves_nothing_at_work_in_the_folder() -> None:
+def test_a_start_that_is_broken_off_leaves_nothing_at_work_and_the_next_goes_on() -> None:
     with temporary_folder() as folder:
         home = folder / "home"
         for work in ("kafka.tools.StorageTool", "initdb"):
-            up = subprocess.Popen(
-                [*HEADWATER, "up"], env=environ_of(home), stderr=subprocess.DEVNULL
-            )
-            is_begun = partial(_is_at_work, up, work)
-            wait_for(is_begun, 60, work)
-            started = all_of(up)
-            up.kill()
-            up.wait(10)
-            with held(home, seconds=30):
-                left = [p for p in started if p.is_running() and p.status() != "zombie"]
-                assert left == []
+            _kill_at(home, work)
+        for children in range(4):
+            _press_ctrl_c_at(home, children)
         with running_up(home):
             assert_well(home)
+
+
+def _kill_at(home: Path, work: str) -> None:
+    up = subprocess.Popen([*HEADWATER, "up"], env=environ_of(home), stderr=subprocess.DEVNULL)
+    is_begun = partial(_is_at_work, up, work)
+    wait_for(is_begun, 60, work)
+    started = all_of(up)
+    up.kill()
+    up.wait(10)
+    with held(home, seconds=30):
+        left = [p for p in started if p.is_running() and p.status() != "zombie"]
+        assert left == []
+
+
+def _press_ctrl_c_at(home: Path, children: int) -> None:
+    with starting_up(home) as (up, output):
+        wait_for_text(output, "Starting Postgres")
+        everything = wait_for_children(up, children)
+        up.send_signal(signal.SIGINT)
+        up.send_signal(signal.SIGINT)
+        assert up.wait(15) == 0, output.read_text()
+        assert "Stopped." in output.read_text()
+        wait_for_the_end(everything)
 
 
 def _is_at_work(up: subprocess.Popen[Any], work: str) -> bool:
