@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
+import asyncpg
 import pytest
 
 from headwater.embedded.kafka import EmbeddedKafka
@@ -68,11 +69,15 @@ def kafka_server(server_folder: Path, ports: dict[str, int]) -> Iterator[Embedde
 
 
 @pytest.fixture
-async def database_url(postgres_server: EmbeddedPostgres) -> str:
-    """A database of its own, at the present schema."""
+async def database_url(postgres_server: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A database of its own, at the present schema; it is dropped again, or the disk would be busy for long."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    await create_database(postgres_server.url_of("postgres"), name, template="template_hub")
-    return postgres_server.url_of(name)
+    server = postgres_server.url_of("postgres")
+    await create_database(server, name, template="template_hub")
+    yield postgres_server.url_of(name)
+    conn = await asyncpg.connect(server)
+    await conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await conn.close()
 
 
 @pytest.fixture

@@ -83,7 +83,11 @@ class EmbeddedPostgres:
             "-c", "log_error_verbosity=terse",  # a DETAIL holds the values of the row at fault
         ]  # fmt: skip
         if self._fast_and_loose:
-            command += ["-c", "fsync=off"]
+            for setting in (
+                "fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0",
+                "max_wal_size=64MB",
+            ):  # fmt: skip
+                command += ["-c", setting]
         self.process = spawn(
             command,
             log=self._log,
