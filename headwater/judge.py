@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from uuid import UUID
 
 from headwater.domain import refusal as refusals
@@ -26,6 +25,7 @@ from headwater.domain.matching import match_key, missing_properties
 from headwater.domain.refusal import FieldError, Refusal
 from headwater.errors import Refused
 from headwater.http.body import as_object, parse_json
+from headwater.postgres.uuids import find_new_uuid
 from headwater.validation import Validator
 
 
@@ -77,11 +77,7 @@ def judge(
 def customer_of_event(document: JsonObject) -> UUID | None:
     """The customer that an event names by id, if it does."""
     named = document["customerId"]
-    return None if named is None else _find_customer_id(named)
-
-
-_find_customer_id = lru_cache(maxsize=8_192)(find_uuid)
-"""The steps of a batch ask several times about the same id."""
+    return None if named is None else find_new_uuid(named)
 
 
 def session_not_valid(*errors: FieldError) -> Refusal:

@@ -35,11 +35,11 @@ from headwater.domain.ids import (
     RejectionId,
     SessionId,
     WorkspaceId,
-    find_uuid,
 )
 from headwater.domain.json import JsonObject
 from headwater.domain.refusal import FieldError, Refusal
 from headwater.errors import HubError
+from headwater.postgres.uuids import find_new_uuid
 from headwater.topics import HEADER
 
 VERSION = 1
@@ -184,7 +184,7 @@ def _number(value: object) -> int:
 
 
 def _uuid(text: str) -> UUID:
-    found = find_uuid(text)
+    found = find_new_uuid(text)
     if found is None:
         raise ValueError(f"{text!r} is no UUID")
     return found

@@ -37,7 +37,6 @@ from headwater.domain.matching import emptied_by_patch, match_key, missing_prope
 from headwater.domain.merge import Mode, check_merged, merge
 from headwater.domain.outcome import Applied, Outcome, Rejected
 from headwater.domain.refusal import FieldError, Refusal
-from headwater.judge import customer_of_event
 from headwater.postgres.events import NewEvent
 from headwater.postgres.identities import EXTERNAL, MATCH, SESSION, Identity, IdentityKey
 from headwater.postgres.updates import Update
@@ -315,10 +314,8 @@ class _Folding:
     def _record(self, checked: Checked, command: RecordEvent) -> Outcome:
         document = checked.document
         assert document is not None
-        named = customer_of_event(document)
-        customer_id: CustomerId | None = None
-        if named is not None:
-            customer_id = CustomerId(named)
+        customer_id = checked.customer_id
+        if customer_id is not None:
             node_id = self._node_of_live(customer_id)
             if node_id is None or (checked.nodes is not None and node_id not in checked.nodes):
                 return _unknown(document["customerId"])

@@ -24,7 +24,6 @@ from headwater.domain.customer import StoredCustomer
 from headwater.domain.ids import CustomerId, NodeId, WorkspaceId
 from headwater.domain.matching import match_key
 from headwater.errors import Contended
-from headwater.judge import customer_of_event
 from headwater.postgres.customers import (
     find_by_external_ids,
     hold_customers,
@@ -100,9 +99,8 @@ async def match(
             case PatchCustomer() | ReplaceCustomer() | CreateSession():
                 named.add(command.customer_id)
             case RecordEvent():
-                event_customer = customer_of_event(item.document or {})
-                if event_customer is not None:
-                    event_customers.add(CustomerId(event_customer))
+                if item.customer_id is not None:
+                    event_customers.add(item.customer_id)
             case CreateCustomer() | None:
                 pass
     with_session = [

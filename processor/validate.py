@@ -19,7 +19,7 @@ from headwater.domain.configuration import (
     WorkspaceConfig,
     WorkspaceStatus,
 )
-from headwater.domain.ids import NodeId, WorkspaceId
+from headwater.domain.ids import CustomerId, NodeId, WorkspaceId
 from headwater.domain.json import JsonObject
 from headwater.domain.refusal import Refusal
 from headwater.judge import customer_of_event, judge
@@ -34,7 +34,7 @@ _Rights: TypeAlias = dict[tuple[WorkspaceId, str], frozenset[NodeId] | None]
 class Checked:
     """A command with what its body says, or with why it is refused.
 
-    As `headwater.judge.Judged`; `nodes` are those that the caller may use (None: all).
+    As `headwater.judge.Judged`; `customer_id` is the one that an event names, `nodes` are those that the caller may use (None: all).
     """
 
     decoded: Decoded
@@ -44,6 +44,7 @@ class Checked:
     node: Node | None = None
     body_node_id: str | None = None
     match_value: str | None = None
+    customer_id: CustomerId | None = None
     nodes: frozenset[NodeId] | None = None
 
 
@@ -88,10 +89,15 @@ def _check(
         nodes = rights[asked] = allowed_nodes(command.envelope.caller, config)
     judged = judge(command, config, nodes, validator)
     refusal = judged.refusal
+    customer_id: CustomerId | None = None
     if refusal is None and isinstance(command, RecordEvent) and judged.document is not None:
         named = judged.document["customerId"]
-        if named is not None and customer_of_event(judged.document) is None:
-            refusal = refusals.entity_not_found("customer", named)
+        if named is not None:
+            found = customer_of_event(judged.document)
+            if found is None:
+                refusal = refusals.entity_not_found("customer", named)
+            else:
+                customer_id = CustomerId(found)
     return Checked(
         decoded=item,
         command=command,
@@ -100,6 +106,7 @@ def _check(
         node=judged.node,
         body_node_id=judged.body_node_id,
         match_value=judged.match_value,
+        customer_id=customer_id,
         nodes=nodes,
     )
 
