@@ -1,7 +1,7 @@
 """The Kafka side: which partitions are ours, from where they are read, and what becomes of the answers.
 
 Offsets live in Postgres only. On assignment the consumer seeks to what is stored there; on revocation
-the batch in flight is finished first (drain), then the partitions go; a process that was paused through
+what was fetched is finished first (drain), then the partitions go; a process that was paused through
 all this is stopped by the compare-and-set in its transaction (fence).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from itertools import zip_longest
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -25,12 +26,16 @@ from headwater.postgres.offsets import Partition, read_offsets, start_offsets
 from headwater.settings import KafkaSettings, ProcessorSettings
 from headwater.topics import CUSTOMERS, EVENTS, GROUP, RESULTS
 from processor.alarm import RejectionAlarm
-from processor.batch import Answer, Parts
+from processor.batch import Ahead, Answer, Parts, judge_ahead
 from processor.crash import Step
 from processor.isolate import apply_whatever_comes
 from processor.record import Batch, Record, next_offsets_of
 
 log = structlog.get_logger()
+
+
+FETCHED_BATCHES = 4
+"""Batches that one fetch may bring: each but the first is judged while Postgres works on the one before."""
 
 
 class RecordsLost(HubError):
@@ -96,7 +101,7 @@ class Consumer:
             # cancelling getmany can end its fetch task, so it is only ever given a time limit
             fetched = await self._consumer.getmany(
                 timeout_ms=int(self._settings.poll_seconds * 1000),
-                max_records=self._settings.batch_records,
+                max_records=FETCHED_BATCHES * self._settings.batch_records,
             )
         except KafkaError as exc:
             log.warning("kafka is away, waiting for it", error=repr(exc))
@@ -106,36 +111,62 @@ class Consumer:
             self._alarm.look()
             await self._watch()
             return
+        sending = self._sending
         async with self._applying:
             await self._check_in_place(fetched)
             batch = self._batch(fetched)
             if not batch.records:
                 return
             self._parts.crash.after(Step.FETCH)
-            started = monotonic()
             try:
-                answers = await apply_whatever_comes(batch, self._parts, self._settings, self._stop)
+                await self._apply(batch)
             except StaleConsumer as exc:
                 log.warning("partitions moved, seeking again", detail=str(exc))
                 metrics.RETRIES.inc("stale")
-                answers = None
+                is_stale = True
             except Unavailable:
                 return  # only when stopping: the batch stays in Kafka
             else:
+                is_stale = False
+        # ours are on their way while the next are applied; those of the fetch before must be gone, so that
+        # nothing piles up
+        await sending
+        if is_stale:
+            await self.take(self._consumer.assignment())
+
+    async def _apply(self, fetched: Batch) -> None:
+        """Apply what was fetched, a transaction for each part of it, in order.
+
+        Each part is decoded and judged while Postgres works on the one before. If one fails, those after it
+        are thrown away.
+
+        Raises:
+            StaleConsumer: the partitions belong to somebody else now.
+            Unavailable: only when stopping.
+        """
+        batches = fetched.split(self._settings.batch_records)
+        ahead: Ahead | None = None
+        for batch, following in zip_longest(batches, batches[1:]):
+            judging = asyncio.ensure_future(judge_ahead(following, self._parts))
+            started = monotonic()
+            try:
+                answers = await apply_whatever_comes(
+                    batch, self._parts, self._settings, self._stop, ahead=ahead
+                )
                 self._positions.update(batch.next_offsets)
                 self._progress_at = monotonic()
-        if answers is None:
-            await self.take(self._consumer.assignment())
-            return
-        log.debug(
-            "batch applied",
-            records=len(batch.records),
-            duration_ms=round((monotonic() - started) * 1000, 1),
-        )
-        self._alarm.count([answer.outcome for answer in answers])
-        # on its way while the next batch is applied; one at a time, so that nothing piles up
-        await self._sending
-        self._sending = asyncio.ensure_future(self._send(answers))
+                log.debug(
+                    "batch applied",
+                    records=len(batch.records),
+                    duration_ms=round((monotonic() - started) * 1000, 1),
+                )
+                self._alarm.count([answer.outcome for answer in answers])
+                self._sending = asyncio.ensure_future(self._send_after(self._sending, answers))
+                if self._stop.is_set():
+                    return
+                ahead = await judging
+            finally:
+                judging.cancel()
 
     async def _check_in_place(self, fetched: dict[TopicPartition, list[object]]) -> None:
         """Notice that the library went on elsewhere, as it does when Kafka doesn't hold what comes next.
@@ -190,7 +221,7 @@ class Consumer:
         return behind
 
     async def drain(self, revoked: Iterable[TopicPartition]) -> None:
-        """Finish the batch in flight, then forget the partitions."""
+        """Finish what was fetched, then forget the partitions."""
         async with self._applying:
             for topic_partition in revoked:
                 self._positions.pop((topic_partition.topic, topic_partition.partition), None)
@@ -265,6 +296,10 @@ class Consumer:
         behind = sum(ends[tp] - self._positions[tp.topic, tp.partition] for tp in topic_partitions)
         if behind > 0:
             raise Unavailable(f"{behind} records wait and none comes: restarting is harmless")
+
+    async def _send_after(self, before: asyncio.Future[None], answers: list[Answer]) -> None:
+        await before
+        await self._send(answers)
 
     async def _send(self, answers: list[Answer]) -> None:
         """Send the outcomes to whoever waits. One that is lost costs its client a repetition."""

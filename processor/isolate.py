@@ -16,7 +16,7 @@ from headwater.domain import refusal as refusals
 from headwater.errors import ConfigMoved, Contended, StaleConsumer, Unavailable
 from headwater.log import describe
 from headwater.settings import ProcessorSettings
-from processor.batch import Answer, Parts, apply_batch
+from processor.batch import Ahead, Answer, Parts, apply_batch
 from processor.record import Batch
 
 log = structlog.get_logger()
@@ -26,7 +26,12 @@ CONTENDED_TRIES = 20
 
 
 async def apply_whatever_comes(
-    batch: Batch, parts: Parts, settings: ProcessorSettings, stop: asyncio.Event
+    batch: Batch,
+    parts: Parts,
+    settings: ProcessorSettings,
+    stop: asyncio.Event,
+    *,
+    ahead: Ahead | None = None,
 ) -> list[Answer]:
     """Apply `batch`; returns the answers of all its records.
 
@@ -36,14 +41,14 @@ async def apply_whatever_comes(
         Exception: what fails even for a single record that is only to be rejected; the process ends.
     """
     try:
-        return await _apply_patiently(batch, parts, settings, stop)
+        return await _apply_patiently(batch, parts, settings, stop, ahead=ahead)
     except (StaleConsumer, Unavailable):
         raise
     except Exception as exc:
         if len(batch.records) > 1:
             log.warning("batch failed, halving it", records=len(batch.records), error=describe(exc))
             metrics.RETRIES.inc("halved")
-            first, second = batch.halves()
+            first, second = batch.split((len(batch.records) + 1) // 2)
             answers = await apply_whatever_comes(first, parts, settings, stop)
             return answers + await apply_whatever_comes(second, parts, settings, stop)
         record = batch.records[0]
@@ -63,6 +68,7 @@ async def _apply_patiently(
     settings: ProcessorSettings,
     stop: asyncio.Event,
     *,
+    ahead: Ahead | None = None,
     give_up: refusals.Refusal | None = None,
 ) -> list[Answer]:
     pause = settings.retry_seconds
@@ -70,7 +76,7 @@ async def _apply_patiently(
     away_since: float | None = None
     while True:
         try:
-            answers = await apply_batch(batch, parts, give_up=give_up)
+            answers = await apply_batch(batch, parts, ahead=ahead, give_up=give_up)
         except ConfigMoved as exc:
             log.info("configuration moved, repeating the batch", detail=str(exc))
             metrics.RETRIES.inc("configuration_moved")

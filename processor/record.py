@@ -35,23 +35,19 @@ class Batch:
     expected: Mapping[Partition, KafkaOffset] = field(default_factory=dict)
     next_offsets: Mapping[Partition, KafkaOffset] = field(default_factory=dict)
 
-    def halves(self) -> tuple[Batch, Batch]:
-        """Two batches that together do the same, one after the other."""
-        middle = len(self.records) // 2
-        first_records, second_records = self.records[:middle], self.records[middle:]
-        reached = next_offsets_of(first_records)
-        first = Batch(
-            records=first_records,
-            expected={partition: self.expected[partition] for partition in reached},
-            next_offsets=reached,
-        )
-        touched = {(record.topic, record.partition) for record in second_records}
-        second = Batch(
-            records=second_records,
-            expected={p: reached.get(p, self.expected[p]) for p in touched},
-            next_offsets={p: self.next_offsets[p] for p in touched},
-        )
-        return first, second
+    def split(self, size: int) -> list[Batch]:
+        """Batches of at most `size` records that do the same, one after the other."""
+        if len(self.records) <= size:
+            return [self]
+        batches = []
+        reached = dict(self.expected)
+        for start in range(0, len(self.records), size):
+            records = self.records[start : start + size]
+            next_offsets = next_offsets_of(records)
+            expected = {partition: reached[partition] for partition in next_offsets}
+            batches.append(Batch(records=records, expected=expected, next_offsets=next_offsets))
+            reached |= next_offsets
+        return batches
 
 
 def next_offsets_of(records: Sequence[Record]) -> dict[Partition, KafkaOffset]:

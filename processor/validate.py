@@ -26,7 +26,7 @@ from headwater.judge import customer_of_event, judge
 from headwater.validation import Validator
 from processor.decode import Decoded
 
-_Rights: TypeAlias = dict[tuple[WorkspaceId, str], frozenset[NodeId] | None]
+Rights: TypeAlias = dict[tuple[WorkspaceId, str], frozenset[NodeId] | None]
 """`allowed_nodes` of the callers of one batch."""
 
 
@@ -53,10 +53,13 @@ def validate(
     configs: Mapping[WorkspaceId, WorkspaceConfig | None],
     validator: Validator,
     *,
+    rights: Rights,
     give_up: Refusal | None = None,
 ) -> list[Checked]:
-    """One verdict per record, in order. With `give_up` none fails: what can't be judged is refused so."""
-    rights: _Rights = {}
+    """One verdict per record, in order. With `give_up` none fails: what can't be judged is refused so.
+
+    `rights` remembers what callers may do by these configurations.
+    """
     if give_up is None:
         return [_check(item, configs, validator, rights) for item in decoded]
     checked = []
@@ -72,7 +75,7 @@ def _check(
     item: Decoded,
     configs: Mapping[WorkspaceId, WorkspaceConfig | None],
     validator: Validator,
-    rights: _Rights,
+    rights: Rights,
 ) -> Checked:
     command = item.command
     if command is None:

@@ -19,8 +19,9 @@ from headwater.domain.ids import CustomerId, KafkaOffset
 from headwater.domain.outcome import Applied, Rejected
 from headwater.postgres.pool import Pool, open_pool
 from headwater.settings import PostgresSettings
+from processor.batch import judge_ahead
 from processor.isolate import apply_whatever_comes
-from processor.record import Batch
+from processor.record import Batch, Record
 from tests.faults.pipeline import SETTINGS, Lane, Writer
 
 LIMIT_SECONDS = 20
@@ -136,6 +137,70 @@ async def test_a_record_that_can_not_be_judged_is_set_aside(
         answers = await work.lane.apply(bad, good)
     assert [type(answer.outcome) for answer in answers] == [Rejected, Applied]
     assert await work.rows("SELECT id FROM rejections") == [(bad.event_id,)]
+
+
+async def test_what_was_judged_ahead_is_judged_again_when_the_configuration_moves(
+    work: Work,
+) -> None:
+    await work.lane.apply(
+        work.write.event(str(uuid.uuid4()))
+    )  # the configuration is known from here on
+    (stays, moves) = work.lane.batch([work.write.event("s1"), work.write.event("s2")]).split(1)
+    ahead = [await judge_ahead(batch, work.lane.parts) for batch in (stays, moves)]
+    assert [verdicts is not None for verdicts in ahead] == [True, True]
+    stop = asyncio.Event()
+    parts = work.lane.parts
+    (first,) = await apply_whatever_comes(stays, parts, SETTINGS, stop, ahead=ahead[0])
+    workspace_id = work.write.demo.workspace_id
+    await work.rows("UPDATE workspaces SET config_version = config_version + 1 RETURNING id")
+    await work.rows(
+        "INSERT INTO event_types (workspace_id, type, enabled)"
+        f" VALUES ('{workspace_id}', 'viewedPage', false) RETURNING type"
+    )
+    (second,) = await apply_whatever_comes(moves, parts, SETTINGS, stop, ahead=ahead[1])
+    assert [type(answer.outcome) for answer in (first, second)] == [Applied, Rejected]
+    assert await work.rows("SELECT next_offset FROM consumer_offsets") == [(3,)]
+
+
+async def test_what_can_not_be_judged_ahead_waits_for_its_turn(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = work.lane.batch([work.write.event("s1")])
+    assert await judge_ahead(None, work.lane.parts) is None
+    # nobody has read the configuration yet
+    assert await judge_ahead(batch, work.lane.parts) is None
+    await work.lane.apply(work.write.event("s0"))
+
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(work.lane.parts.validator, "check_event", fail)
+    assert await judge_ahead(batch, work.lane.parts) is None
+
+
+def test_the_parts_of_a_batch_do_the_same_one_after_the_other() -> None:
+    places = [(topic, offset) for topic in ("a", "b") for offset in range(5, 8)]
+    records = tuple(
+        Record(
+            topic=topic,
+            partition=1,
+            kafka_offset=KafkaOffset(offset),
+            headers=(),
+            value=b"",
+            written_ms=0,
+        )
+        for topic, offset in places
+    )
+    whole = Batch(
+        records=records,
+        expected={("a", 1): KafkaOffset(5), ("b", 1): KafkaOffset(5)},
+        next_offsets={("a", 1): KafkaOffset(8), ("b", 1): KafkaOffset(8)},
+    )
+    assert whole.split(6) == [whole]
+    parts = whole.split(4)
+    assert [part.records for part in parts] == [records[:4], records[4:]]
+    assert [part.expected for part in parts] == [whole.expected, {("b", 1): 6}]
+    assert [part.next_offsets for part in parts] == [{("a", 1): 8, ("b", 1): 6}, {("b", 1): 8}]
 
 
 async def test_an_event_under_the_key_of_another_is_kept(work: Work) -> None:
