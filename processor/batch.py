@@ -73,7 +73,7 @@ class Parts:
     configs: dict[WorkspaceId, WorkspaceConfig | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: half the time, one for each record
 class Answer:
     """The outcome of a record, with the text of the entity that answers its client."""
 

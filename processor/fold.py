@@ -33,7 +33,12 @@ from headwater.domain.customer import StoredCustomer, compact_size, string_list_
 from headwater.domain.event import attach, render_event
 from headwater.domain.ids import CustomerId, EventId, NodeId, find_uuid
 from headwater.domain.json import JsonObject
-from headwater.domain.matching import emptied_by_patch, match_key, missing_properties
+from headwater.domain.matching import (
+    emptied_by_patch,
+    is_key_left_alone,
+    match_key,
+    missing_properties,
+)
 from headwater.domain.merge import Mode, check_merged, merge
 from headwater.domain.outcome import Applied, Outcome, Rejected
 from headwater.domain.refusal import FieldError, Refusal
@@ -190,6 +195,7 @@ class _Folding:
             if errors:
                 return Rejected(refusal=refusals.customer_not_valid(*errors))
         merged = merge(customer.document, checked.document, mode)
+        old_key: IdentityKey | None = None
         new_key: IdentityKey | None = None
         if merged.changed:
             # only what this write empties: a rule that came later asks nothing of it
@@ -199,11 +205,8 @@ class _Folding:
             refusal = self._check_document(customer.document, merged.document)
             if refusal is not None:
                 return Rejected(refusal=refusal)
-            new_key = self._key_of(merged.document, node)
-            old_key = self._key_of(customer.document, node)
-            if new_key == old_key:
-                new_key = None
-            elif new_key is not None:
+            old_key, new_key = self._moved_key(customer.document, merged.document, node)
+            if new_key is not None:
                 owner = self._owner(new_key)
                 if owner is not None and owner != customer.id:
                     return Rejected(refusal=refusals.conflict_with_customer(str(owner)))
@@ -212,7 +215,6 @@ class _Folding:
             return Rejected(refusal=refusal)
         if merged.changed:
             if new_key is not None:
-                old_key = self._key_of(customer.document, node)
                 if old_key is not None:
                     self._name(old_key, None)
                 self._name(new_key, customer.id)
@@ -381,7 +383,8 @@ class _Folding:
         if known is None:
             self.changes.missing.add(key)
             return
-        self.identities[key] = replace(known, awaited=True)
+        if not known.awaited:
+            self.identities[key] = replace(known, awaited=True)
         self.touched.add(key)
         self.waiting.setdefault(key, []).append((event, document))
 
@@ -405,14 +408,7 @@ class _Folding:
 
     def _tell_event(self, operation: str, event_id: EventId, node_id: NodeId, version: int) -> None:
         self.changes.updates.append(
-            Update(
-                operation=operation,
-                entity_type="EVENT",
-                entity_id=event_id,
-                node_id=node_id,
-                version=version,
-                changed_at=self.now,
-            )
+            Update(operation, "EVENT", event_id, node_id, version, self.now)
         )
 
     def _node_of_live(self, customer_id: CustomerId) -> NodeId | None:
@@ -452,6 +448,15 @@ class _Folding:
         value = match_key(document, node.unique)
         return None if value is None else (node.id, MATCH, value)
 
+    def _moved_key(
+        self, before: JsonObject, after: JsonObject, node: Node
+    ) -> tuple[IdentityKey | None, IdentityKey | None]:
+        """The match keys before and after a write that moves them; else none."""
+        if is_key_left_alone(before, after, node.unique):
+            return None, None
+        old_key, new_key = self._key_of(before, node), self._key_of(after, node)
+        return (None, None) if old_key == new_key else (old_key, new_key)
+
     def _follow_external_id(self, customer: StoredCustomer, before: StoredCustomer | None) -> None:
         value = customer.document.get("externalId")
         old = None if before is None else before.document.get("externalId")
@@ -482,12 +487,12 @@ class _Folding:
         self.changes.versions.append(customer)
         self.changes.updates.append(
             Update(
-                operation=operation,
-                entity_type="CUSTOMER",
-                entity_id=customer.id,
-                node_id=customer.node_id,
-                version=customer.version,
-                changed_at=customer.updated_at,
+                operation,
+                "CUSTOMER",
+                customer.id,
+                customer.node_id,
+                customer.version,
+                customer.updated_at,
             )
         )
 

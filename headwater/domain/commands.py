@@ -21,7 +21,7 @@ from headwater.domain.ids import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as the envelope
 class ReplyTo:
     """Where the outcome goes: a partition of `headwater.results` and the waiting request's number."""
 
@@ -70,7 +70,7 @@ class Envelope:
     batch: BatchKey | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as the envelope
 class CreateCustomer:
     """POST customers: create, or merge into the match. `customer_id` is used if it creates."""
 
@@ -80,7 +80,7 @@ class CreateCustomer:
     session_value: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as the envelope
 class PatchCustomer:
     envelope: Envelope
     customer_id: CustomerId
@@ -89,7 +89,7 @@ class PatchCustomer:
     session_value: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as the envelope
 class ReplaceCustomer:
     """PUT customers/{id}."""
 
@@ -100,7 +100,7 @@ class ReplaceCustomer:
     session_value: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as the envelope
 class DeleteCustomer:
     """Soft delete, with the customer's events and sessions."""
 
@@ -109,7 +109,7 @@ class DeleteCustomer:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as the envelope
 class CreateSession:
     """POST customers/{id}/sessions. `session_id` is used if the value is new; body `{"value"}`."""
 

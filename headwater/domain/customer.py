@@ -25,9 +25,9 @@ DEFAULT_LIST_LENGTH = 1000
 """Length of an extended list of strings unless its definition says another (customer-model 3)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: a third of the time, and each change makes one
 class StoredCustomer:
-    """A customer as it is stored; `document` is the compact form and is never mutated."""
+    """A customer as it is stored; never mutated, as is `document`, the compact form."""
 
     id: CustomerId
     node_id: NodeId

@@ -32,8 +32,19 @@ def match_key(document: JsonObject, rule: UniqueRule) -> str | None:
         elif isinstance(value, float) and value.is_integer():
             value = int(value)  # 1 and 1.0 are one JSON number
         values.append(value)
-    text = json.dumps(values, separators=(",", ":"), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_text_of(values).encode()).hexdigest()
+
+
+# `json.dumps` with options makes an encoder for each call
+_text_of = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+def is_key_left_alone(before: JsonObject, after: JsonObject, rule: UniqueRule) -> bool:
+    """Whether a merge has left the rule's properties as they were, so that no key has to be made of them.
+
+    It shares what it leaves alone.
+    """
+    return all(find_value(before, path) is find_value(after, path) for path in rule.properties)
 
 
 def missing_properties(document: JsonObject, node: Node) -> tuple[FieldError, ...]:

@@ -10,7 +10,7 @@ from headwater.domain.json import JsonObject
 from headwater.domain.refusal import Refusal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: a third of the time, one for each record
 class Applied:
     """The write took effect, or had no effect to take.
 

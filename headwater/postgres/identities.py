@@ -25,9 +25,9 @@ IdentityKey: TypeAlias = tuple[NodeId, str, str]
 """Node, kind, value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: half the time, one for each value
 class Identity:
-    """Who a value names: nobody yet, or a customer. `id` is the session's id."""
+    """Who a value names: nobody yet, or a customer. `id` is the session's id. Never mutated."""
 
     customer_id: CustomerId | None = None
     id: UUID | None = None
