@@ -70,6 +70,9 @@ class Consumer:
             # a static member keeps its partitions over a short restart
             group_instance_id=settings.instance,
             auto_offset_reset="earliest",
+            # What was read late, as behind a long batch, is fetched again only when the fetch ends that runs
+            # meanwhile for the other partitions: with the default of 500 ms quiet ones held a busy one up.
+            fetch_max_wait_ms=100,
             session_timeout_ms=int(settings.session_seconds * 1000),
             heartbeat_interval_ms=int(settings.session_seconds * 1000 / 4),
             rebalance_timeout_ms=int(settings.rebalance_seconds * 1000),
