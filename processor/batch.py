@@ -346,6 +346,8 @@ def _outcome_of(operation: Operation, fingerprint: str) -> Outcome:
 
 def _repeat_outcomes(work: _Work) -> None:
     """Give repetitions within the batch the outcome of the first."""
+    if len(work.outcomes) == len(work.positions):
+        return  # as nearly always
     by_operation: dict[OperationId, tuple[str, Outcome]] = {}
     for position, item in zip(work.positions, work.checked, strict=True):
         if item.command is None or position in work.misused:

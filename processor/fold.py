@@ -117,6 +117,8 @@ class _Folding:
     def apply(self, checked: Checked) -> Outcome:
         command = checked.command
         match command:
+            case RecordEvent():  # first: most are events
+                return self._record(checked, command)
             case CreateCustomer():
                 return self._create(checked, command)
             case PatchCustomer() | ReplaceCustomer():
@@ -125,8 +127,6 @@ class _Folding:
                 return self._delete(checked, command)
             case CreateSession():
                 return self._create_session(checked, command)
-            case RecordEvent():
-                return self._record(checked, command)
             case None:
                 raise AssertionError("an undecodable record is refused before the fold")
 

@@ -94,19 +94,23 @@ async def match(
     for item in valid:
         command = item.command
         match command:
+            case RecordEvent():  # first: most are events
+                if item.customer_id is not None:
+                    event_customers.add(item.customer_id)
             case DeleteCustomer():
                 doomed.add(command.customer_id)
             case PatchCustomer() | ReplaceCustomer() | CreateSession():
                 named.add(command.customer_id)
-            case RecordEvent():
-                if item.customer_id is not None:
-                    event_customers.add(item.customer_id)
             case CreateCustomer() | None:
                 pass
     with_session = [
         item.command.customer_id
         for item in valid
-        if isinstance(item.command, (PatchCustomer, ReplaceCustomer, CreateSession))
+        if isinstance(item.command, CreateSession)
+        or (
+            isinstance(item.command, (PatchCustomer, ReplaceCustomer))
+            and item.command.session_value is not None
+        )
     ]
     nodes = await read_nodes_of_customers(conn, workspace_id, with_session)
 
@@ -118,6 +122,10 @@ async def match(
         command = item.command
         assert item.document is not None
         match command:
+            case RecordEvent():
+                key = bring_back_key(item)
+                if key is not None:
+                    bring_backs.add(key)
             case CreateCustomer():
                 assert item.node is not None
                 if item.match_value is not None:
@@ -132,10 +140,6 @@ async def match(
                 node_id = nodes.get(command.customer_id)
                 if node_id is not None:
                     session_keys.add((node_id, SESSION, item.document["value"]))
-            case RecordEvent():
-                key = bring_back_key(item)
-                if key is not None:
-                    bring_backs.add(key)
             case DeleteCustomer() | None:
                 pass
     known = await read_identities(conn, workspace_id, match_keys | session_keys | bring_backs)

@@ -40,17 +40,16 @@ async def append_updates(
     """
     if not updates:
         return
-    feed = await conn.fetchrow(SQL["lock_feed"], workspace_id)
+    latest = max(update.changed_at for update in updates)
+    feed = await conn.fetchrow(SQL["move_feed"], workspace_id, len(updates), latest)
     if feed is None:
         raise LookupError(f"workspace {workspace_id} has no feed")
-    last: int = feed["last_offset"]
     changed_at: datetime = feed["last_changed_at"]
     rows = []
-    for last, update in enumerate(updates, last + 1):  # noqa: B020  # goes on from it
+    for feed_offset, update in enumerate(updates, feed["last_offset"] + 1):
         if update.changed_at >= changed_at:
             changed_at = update.changed_at
-            rows.append((workspace_id, last, *update))
+            rows.append((workspace_id, feed_offset, *update))
         else:
-            rows.append((workspace_id, last, *update[:-1], changed_at))
+            rows.append((workspace_id, feed_offset, *update[:-1], changed_at))
     await conn.copy_records_to_table("updates", columns=_COLUMNS, records=rows)
-    await conn.execute(SQL["move_feed"], workspace_id, last, changed_at)
