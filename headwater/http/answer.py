@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Mapping
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
 
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.refusal import Refusal
@@ -15,12 +17,40 @@ from headwater.http.keys import SETTINGS
 _JSON = "application/json; charset=utf-8"
 
 
+class Answer(web.Response):
+    """An answer that is whole.
+
+    aiohttp asks in turn for cookies, compression, chunks, hooks and versions. An answer with a body on a connection
+    that goes on has none of these, so its headers are written at once; all others go aiohttp's way.
+    """
+
+    async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        if (
+            not isinstance(self._body, bytes)
+            or self._must_be_empty_body
+            or self._keep_alive is not None
+            or self._compression
+            or self._chunked
+            or self._cookies
+            or request.version != HttpVersion11
+            or not request.keep_alive
+        ):
+            return await super()._start(request)
+        self._req, self._keep_alive = request, True
+        headers = self._headers
+        headers[hdrs.CONTENT_LENGTH] = str(len(self._body))
+        headers[hdrs.DATE] = rfc822_formatted_time()
+        writer = self._payload_writer = request.writer
+        await writer.write_headers(f"HTTP/1.1 {self._status} {self._reason}", headers)
+        return writer
+
+
 def json_answer(
     body: bytes | JsonValue, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """`body` as it is if it is bytes, else as JSON."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return web.Response(body=raw, status=status, headers={"Content-Type": _JSON, **(headers or {})})
+    return Answer(body=raw, status=status, headers={"Content-Type": _JSON, **(headers or {})})
 
 
 def empty_answer(status: int = 200) -> web.Response:

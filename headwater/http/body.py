@@ -51,6 +51,8 @@ async def read_body(
         held = min(length, limit_bytes)
         place.take_bytes(held)
     if request.content.is_eof():
+        if length is not None and coding == "identity":
+            return _read_whole(request)
         return await _read_all(request, coding, limit_bytes, place, held)
     seconds = request.app[SETTINGS].http.body_seconds
     try:
@@ -58,6 +60,14 @@ async def read_body(
             return await _read_all(request, coding, limit_bytes, place, held)
     except TimeoutError as exc:
         raise _ending(request, refusals.request_timeout("the body", seconds)) from exc
+
+
+def _read_whole(request: web.Request) -> bytes:
+    """The body, which is here already, and not longer than its head says."""
+    try:
+        return request.content.read_nowait()
+    except web.RequestPayloadError as exc:
+        raise _broken(request) from exc
 
 
 async def _read_all(
@@ -81,11 +91,15 @@ async def _read_all(
                 held = size
             parts.append(plain)
     except web.RequestPayloadError as exc:
-        explanation = "the body can't be read: broken gzip stream or chunks"
-        raise _ending(request, refusals.malformed_json(explanation)) from exc
+        raise _broken(request) from exc
     if unpacker is not None:
         unpacker.finish()
     return b"".join(parts)
+
+
+def _broken(request: web.Request) -> Refused:
+    explanation = "the body can't be read: broken gzip stream or chunks"
+    return _ending(request, refusals.malformed_json(explanation))
 
 
 def _ending(request: web.Request, refusal: Refusal) -> Refused:

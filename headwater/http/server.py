@@ -10,10 +10,11 @@ import structlog
 from aiohttp import http_parser, web
 
 from headwater.errors import NotServing
-from headwater.http.app import answer_to_expectation
+from headwater.http.app import answer_to_expectation, envelope
 from headwater.http.connection import LimitedServer
 from headwater.http.head import Doorkeeper
 from headwater.http.keys import AUTH, DRAINING, GATE
+from headwater.http.routing import RouteIndex
 from headwater.settings import HttpSettings
 
 log = structlog.get_logger()
@@ -74,8 +75,14 @@ class _Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         inner = made.request_handler
+        routes = RouteIndex(self._app)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            found = routes.find(request)
+            if found is not None:
+                assert isinstance(request, web.Request)
+                request._match_info = found  # noqa: SLF001  # aiohttp has no public way to dispatch
+                return await envelope(request, found.handler)
             try:
                 return await inner(request)
             except web.HTTPExpectationFailed:  # raised before any middleware
