@@ -62,16 +62,30 @@ C = TypeVar("C", bound=Command)
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a quarter of the time, one for each event
 class Item(Generic[C]):
-    """A good item: its place in the request, and the command that it became; `has_key`: a key of its own."""
+    """A good item: its place in the request, and the command that it became; `has_key`: a key of its own.
+
+    What was read of it is not kept, only where the command goes: hundreds of documents that wait for Kafka cool
+    down, and cost as much to free as to read.
+    """
 
     place: int
     has_key: bool
     command: C
-    verdict: Judged
+    topic: str
+    key: bytes
+
+
+def good_item(place: int, own_key: str | None, command: C, verdict: Judged) -> Item[C]:
+    """The item of a command that was judged to be good."""
+    topic, key = topic_and_key(command, verdict)
+    return Item(place=place, has_key=own_key is not None, command=command, topic=topic, key=key)
 
 
 SentItem: TypeAlias = tuple[JsonValue, bytes] | bytes
 """An item with its text, or a line that is yet to be read."""
+
+Sent: TypeAlias = list[JsonValue] | list[bytes]
+"""The items of a batch as they were found in it."""
 
 
 async def read_batch(request: web.Request) -> bytes:
@@ -83,7 +97,7 @@ async def read_batch(request: web.Request) -> bytes:
     return await read_body(request, MAX_BATCH_BYTES, media_types=("application/json", NDJSON))
 
 
-def split_batch(request: web.Request, body: bytes, name: str) -> list[SentItem]:
+def split_batch(request: web.Request, body: bytes, name: str) -> Sent:
     """The items of a batch: members of the list `name`, or the lines of NDJSON.
 
     Raises:
@@ -92,27 +106,36 @@ def split_batch(request: web.Request, body: bytes, name: str) -> list[SentItem]:
     return _lines(body, name) if media_type_of(request) == NDJSON else _elements(body, name)
 
 
-def _lines(body: bytes, name: str) -> list[SentItem]:
+def _lines(body: bytes, name: str) -> list[bytes]:
     # the line's end is no part of the item, whose bytes are counted
-    lines: list[SentItem] = [line.removesuffix(b"\r") for line in body.split(b"\n") if line.strip()]
+    lines = [line.removesuffix(b"\r") for line in body.split(b"\n") if line.strip()]
     _check_count(len(lines), name)
     return lines
 
 
-def _elements(body: bytes, name: str) -> list[SentItem]:
+def _elements(body: bytes, name: str) -> list[JsonValue]:
     value = parse_shallow(body)
     try:
-        items = _read_list(value, name)
+        return _read_list(value, name)
     except Refused:
         check_depth(body)
         raise
+
+
+def _with_text(item: JsonValue) -> SentItem:
+    """An item as it is judged.
+
+    Raises:
+        Refused: 400 of the whole batch, it nests too deep.
+    """
+    if isinstance(item, bytes):
+        return item
     try:
-        texts = [orjson.dumps(item) for item in items]
+        text = orjson.dumps(item)
     except orjson.JSONEncodeError as exc:  # deeper than orjson writes
         raise Refused(refusals.malformed_json(f"more than {MAX_DEPTH} levels")) from exc
-    for text in texts:
-        check_depth(text, MAX_DEPTH - _LEVELS_ABOVE)
-    return list(zip(items, texts, strict=True))
+    check_depth(text, MAX_DEPTH - _LEVELS_ABOVE)
+    return item, text
 
 
 def _refuse_batch(error: FieldError) -> refusals.Refusal:
@@ -177,16 +200,25 @@ def _item_key(item: JsonObject, refuse: Callable[[FieldError], refusals.Refusal]
 async def judge_items(
     request: web.Request,
     writing: Writing,
-    sent: Sequence[SentItem],
+    sent: Sent,
     judge: Callable[[int, SentItem], Item[C]],
     results: list[JsonObject],
 ) -> list[Item[C]]:
-    """The good items; the results of the others are set. Lets other workspaces go first now and then."""
+    """The good items; the results of the others are set, and `sent` is used up. Lets other workspaces go first now
+    and then.
+
+    One item after the other is written, judged and forgotten: each is in the processor's cache only once.
+
+    Raises:
+        Refused: 400, an item nests too deep.
+    """
     good: list[Item[C]] = []
     gate = request.app[GATE]
-    for place, item in enumerate(sent):
+    sent.reverse()
+    for place in range(len(sent)):
         if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1:
             await gate.pause(writing.config.id)
+        item = _with_text(sent.pop())
         try:
             good.append(judge(place, item))
         except Refused as exc:
@@ -339,7 +371,6 @@ async def send_items(
     """
     by_topic: dict[str, list[tuple[Command, bytes]]] = defaultdict(list)
     for command, item in zip(commands, items, strict=True):
-        topic, key = topic_and_key(command, item.verdict)
-        by_topic[topic].append((command, key))
+        by_topic[item.topic].append((command, item.key))
     for topic, share in by_topic.items():
         await writing.door.acceptor.accept_many(share, topic)

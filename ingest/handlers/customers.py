@@ -31,6 +31,7 @@ from ingest.batch import (
     accept_and_wait_for_items,
     accept_items,
     batch_answer,
+    good_item,
     item_fingerprint,
     item_ids,
     item_result,
@@ -182,8 +183,7 @@ def _judge_item(
         ids = identify(writing, key=own_key)
         envelope = envelope_of(writing, ids, fingerprint=item_fingerprint(body))
     command = CreateCustomer(envelope=envelope, customer_id=CustomerId(ids.entity_id), body=body)
-    verdict = judged(writing, command, customer)
-    return Item(place=place, has_key=own_key is not None, command=command, verdict=verdict)
+    return good_item(place, own_key, command, judged(writing, command, customer))
 
 
 async def _apply_items(

@@ -25,6 +25,7 @@ from ingest.batch import (
     SentItem,
     accept_and_wait_for_items,
     batch_answer,
+    good_item,
     item_fingerprint,
     item_result,
     judge_items,
@@ -127,8 +128,7 @@ def _judge_item(
         fingerprint = item_fingerprint(raw)
     envelope = envelope_of(writing, ids, answered=answered, accepted_at=at, fingerprint=fingerprint)
     command = RecordEvent(envelope=envelope, event_id=EventId(ids.entity_id), body=raw)
-    verdict = judged(writing, command, event)
-    return Item(place=place, has_key=own_key is not None, command=command, verdict=verdict)
+    return good_item(place, own_key, command, judged(writing, command, event))
 
 
 async def _accept_items(
