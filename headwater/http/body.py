@@ -37,8 +37,10 @@ async def read_body(
         Refused: 415 another media type or coding, 413 too long, 400 a broken gzip stream, 408 too slow, 503 the
             workspace's bodies are its share of this process's memory already.
     """
-    _check_media_type(request, media_types)
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    headers = request.headers
+    if headers.get("Content-Type") != media_types[0]:
+        _check_media_type(request, media_types)
+    coding = headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in {"identity", "gzip", "x-gzip", ""}:
         raise Refused(refusals.media_type_not_supported(coding, "gzip or identity"))
     length = request.content_length

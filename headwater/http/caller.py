@@ -61,7 +61,8 @@ async def _find_place(request: web.Request, caller: Caller) -> None:
     if not place.is_in:
         place.is_in = True
         ON_BEHALF_OF.set(place.party)
-        await gate.turn(place.party, request.content_length or 0)
+        if gate.is_mixed():
+            await gate.turn(place.party, request.content_length or 0)
 
 
 async def enter(request: web.Request, *, write: bool = False) -> tuple[Caller, WorkspaceConfig]:
@@ -82,8 +83,9 @@ async def workspace_of(
     text = request.match_info["workspaceId"]
     found = find_uuid(text)
     config = None
-    if found is not None and caller.workspace_id in {None, found}:
-        config = await request.app[CONFIGS].of(WorkspaceId(found))
+    if found is not None and (caller.workspace_id is None or caller.workspace_id == found):
+        configs = request.app[CONFIGS]
+        config = configs.cached(WorkspaceId(found)) or await configs.of(WorkspaceId(found))
     if config is None or config.status is WorkspaceStatus.DISABLED:
         raise Refused(refusals.workspace_not_found(text))
     if write and config.status is WorkspaceStatus.SUSPENDED:
