@@ -243,7 +243,10 @@ def judged(writing: Writing, command: Command, parsed: JsonObject | None = None)
     """
     caller = writing.caller
     nodes = caller.writable if caller.is_source else None
-    verdict = judge(command, writing.config, nodes, writing.door.validator, parsed)
+    # of an event only the name of its person is needed here: the processor judges again, and normalises
+    verdict = judge(
+        command, writing.config, nodes, writing.door.validator, parsed, normalised=False
+    )
     if verdict.refusal is not None:
         raise Refused(verdict.refusal)
     if verdict.node is not None and not caller.may_write(verdict.node.id):
@@ -258,7 +261,7 @@ def topic_and_key(command: Command, verdict: Judged) -> tuple[str, bytes]:
     match command:
         case RecordEvent():
             assert verdict.document is not None
-            bring_back = verdict.document["bringBackProperties"]
+            bring_back = verdict.document.get("bringBackProperties")
             if bring_back is None:
                 named = verdict.document["customerId"]
                 return EVENTS, workspace_id.bytes + named.lower().encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headwater.domain.json import JsonObject
+from headwater.validation.compile import derive
 
 CUSTOMER_SYSTEM_MEMBERS = frozenset(
     {"id", "nodeId", "intId", "registeredAt", "updatedAt", "version", "deleted", "sourceInfo"}
@@ -55,3 +56,29 @@ SESSION: JsonObject = {
     "required": ["value"],
     "properties": {"value": {"type": "string", "minLength": 1, "maxLength": MAX_VALUE}},
 }
+
+
+def whole_event(properties: JsonObject) -> JsonObject:
+    """The derived schema of an event whose properties have this one. What depends on more than the schemas, as its
+    context, may be anything.
+    """
+    return {
+        "type": ["object"],
+        "additionalProperties": False,
+        "required": ["type", "context", "properties"],
+        "properties": {
+            **{member: {} for member in EVENT_MEMBERS},
+            **derive(
+                {
+                    "properties": {
+                        "customerId": {"type": "string"},
+                        "bringBackProperties": BRING_BACK,
+                        "date": {"type": "string", "format": "date-time"},
+                        "tracking": TRACKING,
+                    }
+                },
+                {},
+            )["properties"],
+            "properties": properties,
+        },
+    }

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+import jsonschema_rs
+
 from headwater.domain.configuration import WorkspaceConfig
 from headwater.domain.customer import MAX_TAGS_LENGTH
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.moment import find_datetime, format_datetime
 from headwater.domain.refusal import FieldError
 from headwater.validation.check import Check, Errors, make_check
+from headwater.validation.compile import compile_schema
 from headwater.validation.envelopes import (
     BRING_BACK,
     CUSTOMER_SYSTEM_MEMBERS,
     EVENT_MEMBERS,
     SESSION,
     TRACKING,
+    whole_event,
 )
 from headwater.validation.extended import ExtendedChecks
 from headwater.validation.formats import CONTEXT_FORMATS
@@ -37,6 +41,8 @@ class Validator:
             schemas.customer, schemas.customer["definitions"], digits=True, integers=True
         )
         self._types: dict[str, Check] = {}
+        self._whole: dict[str, jsonschema_rs.Draft7Validator] = {}
+        """Validators of whole events, by type."""
         self._contexts = {
             name: make_check(context.schema, schemas.context_definitions, formats=CONTEXT_FORMATS)
             for name, context in schemas.contexts.items()
@@ -113,6 +119,39 @@ class Validator:
             "tracking": tracking,
         }, ()
 
+    def accepts_event(self, document: JsonObject, config: WorkspaceConfig) -> bool:
+        """Whether `check_event` finds nothing wrong; False: ask it.
+
+        In half of its time: one look at the whole event, and nothing is normalised. Most events are good and
+        written as the schemas say; what is only meant well, and what a workspace defines itself, is left to it.
+        """
+        event_type, context = document.get("type"), document.get("context")
+        if (
+            not isinstance(event_type, str)
+            or event_type not in self._schemas.event_types
+            or event_type in config.disabled_event_types
+            or not isinstance(context, str)
+            or context not in self._contexts
+            or (document.get("customerId") is None) == (document.get("bringBackProperties") is None)
+            or not self._whole_check(event_type).is_valid(document)
+        ):
+            return False
+        info = document.get("contextInfo")
+        if info is not None and not self._contexts[context].validator.is_valid(info):
+            return False
+        properties = document["properties"]
+        products = properties.get("products") or ()
+        return not properties.get("extended") and not [
+            None for product in products if product.get("extended")
+        ]
+
+    def _whole_check(self, event_type: str) -> jsonschema_rs.Draft7Validator:
+        check = self._whole.get(event_type)
+        if check is None:
+            properties = self._type_check(event_type).derived
+            check = self._whole[event_type] = compile_schema(whole_event(properties))
+        return check
+
     def _check_person(self, document: JsonObject) -> tuple[JsonValue, JsonValue, Errors]:
         """Rule 1: the customer's id, or how to bring the event back to one."""
         customer_id = document.get("customerId")
@@ -166,7 +205,7 @@ class Validator:
             extended, errors = self._extended.event(extended, config, event_type, root)
             properties = {**properties, "extended": extended}
         products = properties.get("products")
-        if products and any(product.get("extended") for product in products):
+        if products and [None for product in products if product.get("extended")]:
             products = list(products)
             for place, product in enumerate(products):
                 if product.get("extended"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -62,8 +62,9 @@ def _said(errors: Any) -> list[tuple[str, str]]:
 def _event_said(document: JsonObject, config: WorkspaceConfig = CONFIG) -> list[tuple[str, str]]:
     before = copy.deepcopy(document)
     checked, errors = VALIDATOR.check_event(document, config)
-    assert document == before
     assert (checked is None) == bool(errors)
+    assert checked is not None or not VALIDATOR.accepts_event(document, config)
+    assert document == before
     return _said(errors)
 
 
@@ -481,3 +482,53 @@ def test_session_is_refused_with_reasons(document: JsonObject, said: list[tuple[
 def test_customer_version_of_the_disclaimer_has_no_limit_of_its_own() -> None:
     consents = {"disclaimer": {"version": "v" * 300}}
     assert _customer({"consents": consents}) == {"consents": consents}
+
+
+RICH: JsonObject = {
+    "bringBackProperties": BRING_BACK,
+    "type": "completedOrder",
+    "context": "ECOMMERCE",
+    "contextInfo": {"client": {"ip": "::1", "userAgent": "x"}},
+    "date": "2026-01-02T03:04:05Z",
+    "tracking": {"ga": {"utm_source": "x"}},
+    "properties": {"orderId": "o", "amount": {"total": 1.5}, "products": [{"id": "p", "price": 2}]},
+}
+ODD: tuple[JsonValue, ...] = (
+    None, True, 7, 1.5, 2**70, "", "x", "ECOMMERCE", "2026-01-02", [], [None], [7], {}, {"0": "x"}, {"x": 1},
+)  # fmt: skip
+
+
+def _spoilt(value: JsonValue) -> Iterator[JsonValue]:
+    """`value` with an odd one in each place of it in turn, with one left out, and with one too many."""
+    yield from ODD
+    if isinstance(value, dict):
+        yield {**value, "more": 1}
+        for name, inner in value.items():
+            rest = {key: other for key, other in value.items() if key != name}
+            yield rest
+            for spoilt in _spoilt(inner):
+                yield {**rest, name: spoilt}
+    if isinstance(value, list):
+        for place, inner in enumerate(value):
+            for spoilt in _spoilt(inner):
+                yield [*value[:place], spoilt, *value[place + 1 :]]
+
+
+@pytest.mark.parametrize("extra", [{}, {"customerId": "x"}, {"id": 7, "prev": None}])
+def test_an_event_is_accepted_at_a_look_only_if_nothing_is_wrong_with_it(extra: JsonObject) -> None:
+    spoilt = [event for event in _spoilt({**RICH, **extra}) if isinstance(event, dict)]
+    good = [event for event in spoilt if not _event_said(event)]  # asks both
+    assert good or extra.get("customerId")
+    assert len(good) < len(spoilt)
+    assert VALIDATOR.accepts_event(RICH, CONFIG)
+
+
+def test_what_a_workspace_says_of_events_is_not_passed_over() -> None:
+    assert VALIDATOR.accepts_event(EVENT, EXTENDED)
+    disabled = replace(CONFIG, disabled_event_types=frozenset({"completedOrder"}))
+    assert not VALIDATOR.accepts_event(EVENT, disabled)
+    for properties in (
+        {"extended": {"size": "XL"}},
+        {"products": [{}, {"extended": {"size": "XL"}}]},
+    ):
+        assert not VALIDATOR.accepts_event(_event(properties=properties), EXTENDED)
