@@ -70,6 +70,10 @@ class Result:
     refusal: Refusal | None = None
 
 
+_text_of_workspace = lru_cache(maxsize=1024)(str)
+"""The same again and again; an id of the Postgres driver's own class too."""
+
+
 def _milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
@@ -84,7 +88,7 @@ def encode(command: Command) -> tuple[list[tuple[str, bytes]], bytes]:
     fields: JsonObject = {
         "v": VERSION,
         "kind": type(command).__name__,
-        "workspace": str(envelope.workspace_id),
+        "workspace": _text_of_workspace(envelope.workspace_id),
         "operation": envelope.operation_id,
         "caller": envelope.caller,
         "accepted": _milliseconds(envelope.accepted_at),

@@ -146,20 +146,24 @@ class Acceptor:
         Raises:
             Unavailable: Kafka can't take it in time. If it was under way it may get there all the same.
         """
-        await self._accept_record(topic, key, wire.encode(command))
+        accepted_at = self._clock()
+        await self._put(topic, key, wire.encode(command), accepted_at)
+        metrics.acknowledged(topic, 1, self._clock() - accepted_at)
 
     async def announce(self, raw: bytes) -> None:
         """Tell the other processes of a pending write."""
-        await self._accept_record(PENDING, b"", ([], raw))
+        announced_at = self._clock()
+        await self._put(PENDING, b"", ([], raw), announced_at)
+        metrics.acknowledged(PENDING, 1, self._clock() - announced_at)
 
-    async def _accept_record(self, topic: str, key: bytes, record: Record) -> None:
-        ticket = Ticket(1)
-        parcel = Parcel((record,), ticket, self._clock() + self._produce_seconds)
+    def _put(self, topic: str, key: bytes, record: Record, now: float) -> asyncio.Future[None]:
+        """Put a record into its lane; done once Kafka has it."""
         self._check_started()
+        ticket = Ticket(1)
+        parcel = Parcel((record,), ticket, now + self._produce_seconds)
         self._reserve(parcel.size)
         self._enqueue(topic, partition_for(key, self._partitions[topic]), parcel)
-        await ticket.done
-        metrics.acknowledged(topic, 1, self._clock() + self._produce_seconds - parcel.deadline)
+        return ticket.done
 
     async def accept_many(self, commands: Sequence[tuple[Command, bytes]], topic: str) -> None:
         """As `accept`, for (command, key) pairs that belong together."""
