@@ -249,7 +249,7 @@ def judged(writing: Writing, command: Command, parsed: JsonObject | None = None)
     )
     if verdict.refusal is not None:
         raise Refused(verdict.refusal)
-    if verdict.node is not None and not caller.may_write(verdict.node.id):
+    if nodes is None and verdict.node is not None and not caller.may_write(verdict.node.id):
         # from a source the node is hidden; a user is told that a right is missing
         raise Refused(refusals.permission_missing())
     return verdict
