@@ -64,8 +64,7 @@ C = TypeVar("C", bound=Command)
 class Item(Generic[C]):
     """A good item: its place in the request, and the command that it became; `has_key`: a key of its own.
 
-    What was read of it is not kept, only where the command goes: hundreds of documents that wait for Kafka cool
-    down, and cost as much to free as to read.
+    What was read of it is not kept while the batch waits for Kafka, only where the command goes.
     """
 
     place: int
@@ -207,7 +206,7 @@ async def judge_items(
     """The good items; the results of the others are set, and `sent` is used up. Lets other workspaces go first now
     and then.
 
-    One item after the other is written, judged and forgotten: each is in the processor's cache only once.
+    One item after the other is written, judged and forgotten.
 
     Raises:
         Refused: 400, an item nests too deep.
