@@ -5,9 +5,9 @@ its client takes its time. How it is sent is in handlers/updates.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
@@ -25,13 +25,13 @@ from stream_api.follow import Follower
 from stream_api.keys import FOLLOWER, READERS, STREAM
 from stream_api.reader import Reader, enter_reader
 
-STEP_BYTES = 256 * 1024
-"""A step ends once it holds so much: what a reader that takes nothing costs this process."""
+STEP_BYTES = 512 * 1024
+"""A step ends with the document that reaches this: what a reader that takes nothing costs this process."""
 
-# One statement for the whole step would be slower: Postgres doubles a text of megabytes as it grows.
-_STATEMENT_BYTES = 512 * 1024
-_STATEMENT_ROWS = 250
-_MORE_ROWS = 8
+_FULL_BYTES = STEP_BYTES // 2
+"""Nor is it worth a further statement: one that brings little costs nearly as much as one that brings much."""
+
+_STATEMENT_ROWS = 500
 _MOST_STATEMENTS = 16
 """A connection is given back after so many, as a rare filter looks through many rows."""
 
@@ -60,6 +60,8 @@ class Reading:
     workspace_id: WorkspaceId
     wanted: FeedFilter
     form: Form
+    rows: int = field(default=_STATEMENT_ROWS, init=False)
+    """How many updates the next statement asks for: about what fits into a step."""
 
     @property
     def follower(self) -> Follower:
@@ -149,6 +151,8 @@ class Reading:
         """`next_step`, under way while the step before it is being sent."""
         upcoming = asyncio.create_task(self.next_step(after, limit))
         try:
+            # its question goes out first: else Postgres rests while this process sends
+            await asyncio.sleep(0)
             yield upcoming
         finally:
             # to its end also if nobody wants it any more: a query that is cut costs its connection
@@ -157,11 +161,10 @@ class Reading:
 
     async def _read(self, after: int | None, limit: int) -> list[FeedPage]:
         pages: list[FeedPage] = []
-        rows = _STATEMENT_ROWS
         left_bytes = STEP_BYTES
         async with self.request.app[POOL].connection() as conn:
             while True:  # ends: each page is the last one, or brings `after` forward
-                page = await self._read_page(conn, after, min(limit, rows))
+                page = await self._read_page(conn, after, min(limit, self.rows), left_bytes)
                 if page.is_expired:
                     if any(read.updates for read in pages):
                         return pages  # what was read before the past was dropped is sound
@@ -170,20 +173,24 @@ class Reading:
                 limit -= page.updates
                 left_bytes -= len(page.body)
                 after = page.next_offset
-                is_full = limit <= 0 or left_bytes <= 0
+                if page.updates:
+                    # rows behind the bound on bytes are looked up for nothing: ask for what fits
+                    fitting = page.updates * STEP_BYTES // len(page.body)
+                    self.rows = max(1, min(fitting, _STATEMENT_ROWS))
+                is_full = limit <= 0 or left_bytes <= _FULL_BYTES
                 if page.is_end or is_full or len(pages) == _MOST_STATEMENTS:
                     return pages
-                # rows behind the bound on bytes were looked up for nothing: ask for what fitted
-                rows = page.updates if page.is_cut else min(rows + _MORE_ROWS, _STATEMENT_ROWS)
 
-    async def _read_page(self, conn: Connection, after: int | None, limit: int) -> FeedPage:
+    async def _read_page(
+        self, conn: Connection, after: int | None, limit: int, limit_bytes: int
+    ) -> FeedPage:
         return await feed.read_page(
             conn,
             self.workspace_id,
             after,
             form=self.form,
             limit=limit,
-            limit_bytes=_STATEMENT_BYTES,
+            limit_bytes=limit_bytes,
             scan_rows=self.request.app[STREAM].scan_rows,
             wanted=self.wanted,
         )
@@ -204,8 +211,3 @@ def filter_of(request: web.Request, reader: Reader) -> FeedFilter:
         raise Refused(refusals.invalid_parameter("entity", explanation))
     nodes = reader.visible_nodes if node_id is None else frozenset({node_id})
     return FeedFilter(entity_type=entity, nodes=nodes)
-
-
-def joined(bodies: Iterable[bytes], form: Form) -> bytes:
-    """Pieces of one form as one."""
-    return (b"," if form is Form.PAGE else b"").join(bodies)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import cast
 
 from headwater.domain.ids import FeedOffset, NodeId, WorkspaceId
@@ -13,6 +14,11 @@ from headwater.postgres import statements
 from headwater.postgres.pool import Connection, Pool
 
 SQL = statements.load("feed")
+
+_FEED_OFFSET = itemgetter("feed_offset")
+
+MAX_ROWS = 1000
+"""Of one statement; it stands there as a number."""
 
 MAX_POSITION = 2**62
 """Positions above this are read as this: far beyond every feed, and still a bigint after an addition."""
@@ -41,13 +47,16 @@ class Form(StrEnum):
     """Server-sent events with the same JSON, `id` is the offset."""
 
 
-def _read_page_in(form: Form) -> str:
-    separator = SQL["separator_of_page" if form is Form.PAGE else "no_separator"]
+def _read_page_in(form: Form, *, is_open: bool) -> str:
     statement = SQL["read_page"].replace("{row}", SQL[f"row_of_{form}"])
-    return statement.replace("{separator}", separator)
+    return statement.replace("{filter}", "" if is_open else SQL["filter_of_page"])
 
 
-_READ_PAGE = {form: _read_page_in(form) for form in Form}
+_READ_PAGE = {
+    (form, is_open): _read_page_in(form, is_open=is_open)
+    for form in Form
+    for is_open in (True, False)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,43 +94,53 @@ async def read_page(
     scan_rows: int,
     wanted: FeedFilter,
 ) -> FeedPage:
-    """The updates after an offset, at most `limit`, looking at no more than `scan_rows` rows.
+    """The updates after an offset, at most `limit` and `MAX_ROWS`, looking at no more than `scan_rows` rows.
 
     `after` None starts before the first update that is kept. Documents are stored text, never parsed:
     Postgres puts the page together, in one statement and so one snapshot. It ends after the document
     that reaches `limit_bytes`; the documents before that one are shorter in sum.
     """
+    limit = min(limit, MAX_ROWS)
     scan = limit if wanted.is_open else max(limit, scan_rows)
-    record = await conn.fetchrow(
-        _READ_PAGE[form],
+    nodes = None if wanted.nodes is None else list(wanted.nodes)
+    records = await conn.fetch(
+        _READ_PAGE[form, wanted.is_open],
         workspace_id,
         None if after is None else min(after, MAX_POSITION),
         limit,
         scan,
-        wanted.entity_type,
-        None if wanted.nodes is None else list(wanted.nodes),
         limit_bytes,
+        *(() if wanted.is_open else (wanted.entity_type, nodes)),
     )
-    if record is None:
+    if not records:
         raise LookupError(f"workspace {workspace_id} has no feed")
-    position: int = record["position"] if after is None else after
-    last: int = record["last_offset"]
-    updates: int = record["updates"]
-    is_cut = updates < record["found"]
+    records.sort(key=_FEED_OFFSET)  # they are, as far as we know: then it costs nothing
+    bounds = records[0]
+    bodies = [body for record in records if (body := record["body"]) is not None]
+    updates = len(bodies)
+    position: int = bounds["position"] if after is None else after
+    last: int = bounds["last_offset"]
+    reached: int = records[updates]["feed_offset"]
+    is_cut = updates < len(records) - 1
     if is_cut or (limit and updates == limit):
-        next_offset: int = record["reached"]
+        next_offset = reached
     else:
         next_offset = max(position, min(position + scan, last))
     return FeedPage(
-        body=record["body"] or b"",
+        body=joined(bodies, form),
         updates=updates,
-        reached=FeedOffset(record["reached"] or 0),
+        reached=FeedOffset(reached),
         position=FeedOffset(position),
         next_offset=FeedOffset(next_offset),
-        earliest_offset=FeedOffset(record["earliest_offset"]),
+        earliest_offset=FeedOffset(bounds["earliest_offset"]),
         is_end=next_offset >= last,
         is_cut=is_cut,
     )
+
+
+def joined(bodies: Iterable[bytes], form: Form) -> bytes:
+    """Pieces of one form as one."""
+    return (b"," if form is Form.PAGE else b"").join(bodies)
 
 
 async def find_position(conn: Connection, workspace_id: WorkspaceId, moment: datetime) -> int:

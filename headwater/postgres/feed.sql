@@ -1,29 +1,35 @@
 -- Reading the feed, and dropping its past. Appending to it is in updates.sql.
 
 -- name: read_page
--- The updates after a position, ascending, in one snapshot with the feed's bounds, put together to one
--- text: nothing is left to do for the reader but to send it. Always one row. {row} and {separator} are
--- filled from the pieces below.
+-- The updates after a position as they are sent, in one snapshot with the feed's bounds, which are the row of
+-- offset 0. No body stands where the bound on bytes was reached. {row} and {filter} are filled from the
+-- pieces below.
 -- Offsets are dense, so that "the next n rows" is a range of the primary key: bounds is an InitPlan and
 -- the range comes in order, without a sort, and ends at the limit.
--- $1 workspace, $2 position (null: before the first one kept), $3 how many updates at most,
--- $4 how many rows to look at, $5 entity type or null, $6 nodes or null, $7 after how many bytes of
--- documents to stop (the first document is always there)
+-- Postgres keeps a general plan only if it estimates no plan for the values at hand to be cheaper; otherwise
+-- it thinks anew each time, as long as the statement runs. So it doesn't see the values that would lower
+-- its estimate, (SELECT $n), and a plain number tells it that the page is small.
+-- $1 workspace, $2 position (null: before the first one kept), $3 how many updates at most, of 1,000,
+-- $4 how many rows to look at, $5 after how many bytes of documents to stop (the first document is
+-- always there), and those of {filter}
 WITH bounds AS MATERIALIZED (
     SELECT last_offset, earliest_offset, coalesce($2::bigint, earliest_offset - 1) AS position
     FROM feeds
     WHERE workspace_id = $1
 ),
 page AS MATERIALIZED (
-    SELECT u.feed_offset, u.operation, u.entity_type, u.entity_id, u.node_id, u.version
-    FROM updates u
-    WHERE u.workspace_id = $1
-        AND u.feed_offset > (SELECT position FROM bounds)
-        AND u.feed_offset <= (SELECT position FROM bounds) + $4::bigint
-        AND ($5::text IS NULL OR u.entity_type = $5)
-        AND ($6::uuid[] IS NULL OR u.node_id = ANY ($6))
-    ORDER BY u.feed_offset
-    LIMIT $3
+    SELECT *
+    FROM (
+        SELECT u.feed_offset, u.operation, u.entity_type, u.entity_id, u.node_id, u.version
+        FROM updates u
+        WHERE u.workspace_id = $1
+            AND u.feed_offset > (SELECT position FROM bounds)
+            AND u.feed_offset <= (SELECT position FROM bounds) + $4::bigint
+            {filter}
+        ORDER BY u.feed_offset
+        LIMIT 1000
+    ) AS u
+    LIMIT (SELECT $3::bigint)
 ),
 -- The first version of an event stays in events until the event changes. Ids of events grow with time, so
 -- that those of a page lie close together: one scan of the primary key finds them all, where a look for
@@ -57,29 +63,27 @@ documents AS (
 sized AS (
     SELECT d.*, sum(octet_length(d.document)) OVER (
         ORDER BY d.feed_offset ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) - octet_length(d.document) < $7::bigint AS fits
+    ) - octet_length(d.document) < $5::bigint AS fits
     FROM documents d
-),
-assembled AS (
-    SELECT count(*) AS found,
-        count(*) FILTER (WHERE s.fits) AS updates,
-        max(s.feed_offset) FILTER (WHERE s.fits) AS reached,
-        convert_to(
-            string_agg({row}, {separator} ORDER BY s.feed_offset) FILTER (WHERE s.fits), 'UTF8'
-        ) AS body
-    FROM sized s
 )
-SELECT b.last_offset, b.earliest_offset, b.position, a.found, a.updates, a.reached, a.body
+-- Row by row: one text of all would be megabytes that Postgres takes from the system and gives back each
+-- time. Nobody promises the order of a UNION ALL, and ORDER BY would sort the documents once more.
+SELECT 0::bigint AS feed_offset, NULL::bytea AS body, b.last_offset, b.earliest_offset, b.position
 FROM bounds b
-CROSS JOIN assembled a;
+UNION ALL
+SELECT s.feed_offset, CASE WHEN s.fits THEN convert_to({row}, 'UTF8') END, NULL, NULL, NULL
+FROM sized s;
+
+-- name: filter_of_page
+-- What a reader wants to see, and may. Nodes are looked up in a hash, as there may be hundreds.
+-- $6 entity type or null, $7 nodes or null
+AND ((SELECT $6::text) IS NULL OR u.entity_type = (SELECT $6::text))
+            AND ($7::uuid[] IS NULL OR u.node_id IN (SELECT unnest($7)))
 
 -- name: row_of_page
 -- An update as a page holds it.
 '{"operation":"' || s.operation || '","entity":{"type":"' || s.entity_type || '","data":'
     || s.document || '}}'
-
--- name: separator_of_page
-','
 
 -- name: row_of_lines
 -- An update as a line of JSON.
@@ -90,9 +94,6 @@ CROSS JOIN assembled a;
 -- An update as a server-sent event.
 'id: ' || s.feed_offset || E'\nevent: update\ndata: {"offset":' || s.feed_offset || ',"operation":"'
     || s.operation || '","entity":{"type":"' || s.entity_type || '","data":' || s.document || E'}}\n\n'
-
--- name: no_separator
-''
 
 -- name: find_position
 -- The position before the first update at or after a moment, or the last offset if there is none: a

@@ -25,10 +25,10 @@ from headwater.http.app import COMMON_HEADERS, TRACING_ID
 from headwater.http.keys import POOL
 from headwater.http.parameters import integer_parameter
 from headwater.postgres import feed
-from headwater.postgres.feed import Form
+from headwater.postgres.feed import Form, joined
 from stream_api.keys import STREAM
 from stream_api.reader import enter_reader
-from stream_api.reading import Reading, Step, filter_of, joined
+from stream_api.reading import Reading, Step, filter_of
 
 MAX_SIZE = 4000
 MAX_WAIT_SECONDS = 60
