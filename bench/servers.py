@@ -80,9 +80,9 @@ class Servers:
             # the port itself may be open already: another process has it too
             await until(lambda: _done(_listens(process.pid, port)), 60)
 
-    async def start_web(self, processes: int = 1) -> None:
+    async def start_web(self, processes: int = 1, **environ: str) -> None:
         """Returns when writes are taken by each: the port is open before Kafka is reached."""
-        await self._start_several("web", processes, "-m", "deploy.single")
+        await self._start_several("web", processes, "-m", "deploy.single", **environ)
         await until(self._is_ready, 60)
 
     async def _is_ready(self) -> bool:
@@ -100,10 +100,12 @@ class Servers:
         port = str(self.ports["floor"])
         await self._start_several("floor", processes, "-m", "bench.floor", port)
 
-    async def _start_several(self, name: str, processes: int, *command: str) -> None:
-        await self.start(name, *command)
+    async def _start_several(
+        self, name: str, processes: int, *command: str, **environ: str
+    ) -> None:
+        await self.start(name, *command, **environ)
         if processes == 2:
-            await self.start(f"{name} 2", *command)
+            await self.start(f"{name} 2", *command, **environ)
         else:
             self.stop(f"{name} 2")
 

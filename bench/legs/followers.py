@@ -108,7 +108,9 @@ async def measure(context: Context) -> list[Row]:
     servers, sizes, pace = context.servers, context.sizes, context.pace
     await servers.start_processor()
     servers.stop("web")
-    await servers.start_web()
+    # one workspace gets half of the places
+    readers = 2 * (sizes.pollers + sizes.streams)
+    await servers.start_web(HEADWATER_STREAM_READERS=str(readers))
     await servers.drained()
     after = await servers.conn.fetchval(
         "SELECT last_offset FROM feeds WHERE workspace_id = $1", servers.demo.workspace_id
