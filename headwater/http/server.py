@@ -15,6 +15,7 @@ from headwater.http.connection import LimitedServer
 from headwater.http.head import Doorkeeper
 from headwater.http.keys import AUTH, DRAINING, GATE
 from headwater.http.routing import RouteIndex
+from headwater.memory import keep_freed_memory
 from headwater.settings import HttpSettings
 
 log = structlog.get_logger()
@@ -53,6 +54,7 @@ async def serve(app: web.Application, settings: HttpSettings, stop: asyncio.Even
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
+        keep_freed_memory()
         log.info("serving", host=settings.host, port=settings.port)
         await stop.wait()
         app[DRAINING].set()
