@@ -2,7 +2,7 @@
 
 One ticker per process asks one query for the last offsets of all feeds that somebody waits on, and only
 while somebody does: a thousand waiting readers cost what one costs. (NOTIFY would take a lock over the
-whole server at every commit.) Those that are woken together and ask the same question share its answer.
+whole server at every commit.) Those that come or are woken together and ask the same question share its answer.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class Follower:
     ) -> list[FeedPage]:
         """The answer of `read`, or of a reading of the same question that is under way.
 
-        Only for readers that were woken: whatever they were woken for is older than that reading.
+        Only for readers that wait for more after it: it may have begun before this one came, or was woken
+        again.
         """
         task = self._reads.get(question)
         if task is None:

@@ -116,17 +116,20 @@ class Reading:
             bodies=(), updates=0, reached=FeedOffset(0), position=end, next_offset=end, is_end=True
         )
 
-    async def next_step(self, after: int | None, limit: int, *, woken: bool = False) -> Step:
+    async def next_step(self, after: int | None, limit: int, *, shared: bool = False) -> Step:
         """The next updates that pass the filters, or an empty step that ends where the feed does.
 
         Each statement looks at a bounded number of rows. An empty step before the end would tell a
-        reader that loops until one comes that it has seen everything, so the search goes on. A reader
-        that was `woken` may get what another one has just read.
+        reader that loops until one comes that it has seen everything, so the search goes on.
+
+        With `shared` it may be what another reader is just reading, and lack what was committed since that
+        began: for those who wait at the end anyway, and are woken. A crowd that comes at once, or was
+        woken at once, is then one look at the feed.
 
         Raises:
             Refused: 410, `after` lies behind retention.
         """
-        if woken:
+        if shared:
             question = (self.workspace_id, self.wanted, self.form, after, limit)
             pages = await self.follower.read_once(question, lambda: self._read(after, limit))
         else:

@@ -91,7 +91,7 @@ async def _send_page(
     The offset stands last, so that a page can end wherever trouble begins and still be a whole one.
     """
     at_end = reading.step_at_end(after) if size and wait_seconds else None
-    step = at_end or await reading.next_step(after, size)
+    step = at_end or await reading.next_step(after, size, shared=bool(size and wait_seconds))
     if size == 0:
         return json_answer(_end_of_page(b"", step.position))
     deadline = time.monotonic() + wait_seconds
@@ -99,7 +99,7 @@ async def _send_page(
         if not await reading.wait_beyond(step.next_offset, left):
             break
         await reading.check_rights()
-        step = await reading.next_step(step.next_offset, size, woken=True)
+        step = await reading.next_step(step.next_offset, size, shared=True)
     body = joined(step.bodies, Form.PAGE)
     left_rows, left_bytes = size - step.updates, PAGE_BYTES - len(body)
     if step.is_end or left_rows <= 0:
@@ -175,7 +175,9 @@ async def _send_events(
 
     A stream that can't go on ends: its client comes back with Last-Event-ID and is told why.
     """
-    step = reading.step_at_end(after) or await reading.next_step(after, _STREAM_ROWS)
+    step = reading.step_at_end(after)
+    if step is None:
+        step = await reading.next_step(after, _STREAM_ROWS, shared=True)
     heartbeat_seconds = min(reading.request.app[STREAM].heartbeat_seconds, _MAX_HEARTBEAT_SECONDS)
     async with _answering(reading.request, "text/event-stream; charset=utf-8") as answer:
         told, told_at = step.position, time.monotonic()
@@ -195,7 +197,7 @@ async def _send_events(
                     woken = await reading.wait_beyond(step.next_offset, left)
                 await reading.check_rights()
                 if woken or not step.is_end:
-                    step = await reading.next_step(step.next_offset, _STREAM_ROWS, woken=woken)
+                    step = await reading.next_step(step.next_offset, _STREAM_ROWS, shared=woken)
                 else:
                     step = _nothing_after(step)
             except (Refused, Unavailable, Contended):
@@ -242,7 +244,7 @@ async def _send_lines(
                     if not woken:
                         break
                 await reading.check_rights()
-                step = await reading.next_step(step.next_offset, _STREAM_ROWS, woken=woken)
+                step = await reading.next_step(step.next_offset, _STREAM_ROWS, shared=woken)
         except (Refused, Unavailable, Contended):
             _cut(reading.request)
             return answer

@@ -15,6 +15,7 @@ from headwater.domain.configuration import Role
 from headwater.domain.ids import NodeId
 from headwater.postgres import feed
 from stream_api.handlers import updates
+from stream_api.keys import READERS
 from tests.http.reading.conftest import OPERATOR, Reads
 from tests.hub import eventually
 from tests.postgres.writer import EPOCH
@@ -288,6 +289,31 @@ async def test_a_reader_at_the_end_that_others_wait_at_asks_nothing(reads: Reads
         async with asyncio.timeout(20):
             answer = await reads.get("/updates", offset=2, wait=1)
     assert answer.body == {"updates": [], "nextOffset": 2}
+
+
+async def test_crowd_that_comes_at_once_leaves_connections_to_others(reads: Reads) -> None:
+    """Whoever waits at the end anyway may share the look at it: that is one connection, not all."""
+    count = 40
+    connector: Any = reads.http.session.connector
+    connector._limit = count + 1
+    places = reads.http.app[READERS]
+
+    async def came() -> bool:
+        return int(places.places) == count
+
+    async with reads.parts.pool.transaction() as conn:
+        await conn.execute("LOCK TABLE updates IN ACCESS EXCLUSIVE MODE")
+        asking = [
+            asyncio.create_task(reads.get("/updates", offset=0, wait=60)) for _ in range(count)
+        ]
+        await eventually(came)
+        async with asyncio.timeout(4):
+            answer = await reads.get("/customers", nodeId=reads.node_id)
+    assert answer.status == 200
+    await reads.waiting(count)
+    await reads.writer.events(1)
+    for one in await asyncio.gather(*asking):
+        assert one.body == {"updates": reads.writer.feed, "nextOffset": 1}
 
 
 async def test_waiting_readers_cost_no_query_and_share_what_they_are_woken_for(
