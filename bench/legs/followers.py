@@ -175,6 +175,8 @@ async def _gather_crowd(context: Context, crowd: _Crowd, after: int) -> list[asy
         ).encode()
 
     shortest, longest = WAIT_SECONDS
+    # its token is known before it comes: a process asks Postgres who that is for each that comes until then
+    await run(port, [f"GET {servers.base}/updates/last-offset HTTP/1.1\r\n{head}\r\n".encode()], 1)
     polls = [poll_every(seconds) for seconds in range(shortest, longest + 1)]
     made: list[Callable[[], asyncio.Protocol]] = [
         lambda n=n: _Poller(crowd, polls[n % len(polls)], after)  # type: ignore[misc]
