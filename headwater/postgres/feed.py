@@ -17,9 +17,6 @@ SQL = statements.load("feed")
 
 _FEED_OFFSET = itemgetter("feed_offset")
 
-MAX_ROWS = 1000
-"""Of one statement; it stands there as a number."""
-
 MAX_POSITION = 2**62
 """Positions above this are read as this: far beyond every feed, and still a bigint after an addition."""
 
@@ -47,16 +44,7 @@ class Form(StrEnum):
     """Server-sent events with the same JSON, `id` is the offset."""
 
 
-def _read_page_in(form: Form, *, is_open: bool) -> str:
-    statement = SQL["read_page"].replace("{row}", SQL[f"row_of_{form}"])
-    return statement.replace("{filter}", "" if is_open else SQL["filter_of_page"])
-
-
-_READ_PAGE = {
-    (form, is_open): _read_page_in(form, is_open=is_open)
-    for form in Form
-    for is_open in (True, False)
-}
+_READ_PAGE = {form: SQL["read_page"].replace("{row}", SQL[f"row_of_{form}"]) for form in Form}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,23 +82,22 @@ async def read_page(
     scan_rows: int,
     wanted: FeedFilter,
 ) -> FeedPage:
-    """The updates after an offset, at most `limit` and `MAX_ROWS`, looking at no more than `scan_rows` rows.
+    """The updates after an offset, at most `limit`, looking at no more than `scan_rows` rows.
 
     `after` None starts before the first update that is kept. Documents are stored text, never parsed:
     Postgres puts the page together, in one statement and so one snapshot. It ends after the document
     that reaches `limit_bytes`; the documents before that one are shorter in sum.
     """
-    limit = min(limit, MAX_ROWS)
     scan = limit if wanted.is_open else max(limit, scan_rows)
-    nodes = None if wanted.nodes is None else list(wanted.nodes)
     records = await conn.fetch(
-        _READ_PAGE[form, wanted.is_open],
+        _READ_PAGE[form],
         workspace_id,
         None if after is None else min(after, MAX_POSITION),
         limit,
         scan,
+        wanted.entity_type,
+        None if wanted.nodes is None else list(wanted.nodes),
         limit_bytes,
-        *(() if wanted.is_open else (wanted.entity_type, nodes)),
     )
     if not records:
         raise LookupError(f"workspace {workspace_id} has no feed")

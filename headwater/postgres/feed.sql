@@ -2,39 +2,33 @@
 
 -- name: read_page
 -- The updates after a position as they are sent, in one snapshot with the feed's bounds, which are the row of
--- offset 0. No body stands where the bound on bytes was reached. {row} and {filter} are filled from the
--- pieces below.
+-- offset 0. No body stands where the bound on bytes was reached. {row} is filled from the pieces
+-- below.
 -- Offsets are dense, so that "the next n rows" is a range of the primary key: bounds is an InitPlan and
 -- the range comes in order, without a sort, and ends at the limit.
--- Postgres keeps a general plan only if it estimates no plan for the values at hand to be cheaper; otherwise
--- it thinks anew each time, as long as the statement runs. So it doesn't see the values that would lower
--- its estimate, (SELECT $n), and a plain number tells it that the page is small.
--- $1 workspace, $2 position (null: before the first one kept), $3 how many updates at most, of 1,000,
--- $4 how many rows to look at, $5 after how many bytes of documents to stop (the first document is
--- always there), and those of {filter}
+-- $1 workspace, $2 position (null: before the first one kept), $3 how many updates at most,
+-- $4 how many rows to look at, $5 entity type or null, $6 nodes or null, $7 after how many bytes of
+-- documents to stop (the first document is always there)
 WITH bounds AS MATERIALIZED (
     SELECT last_offset, earliest_offset, coalesce($2::bigint, earliest_offset - 1) AS position
     FROM feeds
     WHERE workspace_id = $1
 ),
 page AS MATERIALIZED (
-    SELECT *
-    FROM (
-        SELECT u.feed_offset, u.operation, u.entity_type, u.entity_id, u.node_id, u.version
-        FROM updates u
-        WHERE u.workspace_id = $1
-            AND u.feed_offset > (SELECT position FROM bounds)
-            AND u.feed_offset <= (SELECT position FROM bounds) + $4::bigint
-            {filter}
-        ORDER BY u.feed_offset
-        LIMIT 1000
-    ) AS u
-    LIMIT (SELECT $3::bigint)
+    SELECT u.feed_offset, u.operation, u.entity_type, u.entity_id, u.node_id, u.version
+    FROM updates u
+    WHERE u.workspace_id = $1
+        AND u.feed_offset > (SELECT position FROM bounds)
+        AND u.feed_offset <= (SELECT position FROM bounds) + $4::bigint
+        AND ($5::text IS NULL OR u.entity_type = $5)
+        AND ($6::uuid[] IS NULL OR u.node_id = ANY ($6))
+    ORDER BY u.feed_offset
+    LIMIT $3
 ),
 -- The first version of an event stays in events until the event changes. Ids of events grow with time, so
 -- that those of a page lie close together: one scan of the primary key finds them all, where a look for
--- each took most of the page's time.
-found AS (
+-- each took most of the page's time. MATERIALIZED, or a planner without statistics repeats it for each update.
+found AS MATERIALIZED (
     SELECT e.id, e.version, e.document
     FROM events e
     WHERE e.workspace_id = $1
@@ -63,7 +57,7 @@ documents AS (
 sized AS (
     SELECT d.*, sum(octet_length(d.document)) OVER (
         ORDER BY d.feed_offset ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) - octet_length(d.document) < $5::bigint AS fits
+    ) - octet_length(d.document) < $7::bigint AS fits
     FROM documents d
 )
 -- Row by row: one text of all would be megabytes that Postgres takes from the system and gives back each
@@ -73,12 +67,6 @@ FROM bounds b
 UNION ALL
 SELECT s.feed_offset, CASE WHEN s.fits THEN convert_to({row}, 'UTF8') END, NULL, NULL, NULL
 FROM sized s;
-
--- name: filter_of_page
--- What a reader wants to see, and may. Nodes are looked up in a hash, as there may be hundreds.
--- $6 entity type or null, $7 nodes or null
-AND ((SELECT $6::text) IS NULL OR u.entity_type = (SELECT $6::text))
-            AND ($7::uuid[] IS NULL OR u.node_id IN (SELECT unnest($7)))
 
 -- name: row_of_page
 -- An update as a page holds it.

@@ -209,30 +209,3 @@ async def test_hot_statements_use_their_indexes(grown: Grown) -> None:
                 if pages > most_pages:
                     faults.append(f"{name}, {mode}: touches {pages} pages")
     assert not faults, "\n".join(faults)
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [FeedFilter(), FeedFilter(entity_type="EVENT"), FeedFilter(nodes=frozenset(NODES[:1]))],
-    ids=["open", "type", "node"],
-)
-async def test_plan_of_a_page_is_kept(grown: Grown, wanted: FeedFilter) -> None:
-    """Postgres tries five plans for the values at hand before it judges the one that fits all."""
-    async with grown.writer.pool.connection() as conn:
-        await conn.execute("UPDATE pg_class SET reltuples = 1e8 WHERE relname = 'updates'")
-        for number in range(10):
-            await feed.read_page(
-                conn,
-                grown.writer.workspace_id,
-                1_000 * number,
-                form=Form.PAGE,
-                limit=20,
-                limit_bytes=2**20,
-                scan_rows=2_000,
-                wanted=wanted,
-            )
-        kept = await conn.fetchval(
-            "SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE '%page AS MATERIALIZED%'"
-            " AND generic_plans + custom_plans = 10"
-        )
-    assert kept == 5
