@@ -27,6 +27,7 @@ from headwater.domain.configuration import (
 from headwater.domain.ids import NodeId, WorkspaceId
 from headwater.postgres.config import TokenOwner, find_token_owner, hash_token
 from headwater.postgres.pool import Pool
+from headwater.singleflight import SingleFlight
 
 REMEMBERED = 100_000
 
@@ -69,6 +70,7 @@ class Authenticator:
         self._owners: OrderedDict[bytes, tuple[TokenOwner, int]] = OrderedDict()
         self._callers: dict[bytes, tuple[WorkspaceConfig, Caller]] = {}
         """Callers as a configuration made them; good for as long as that one is cached."""
+        self._finding: SingleFlight[Caller | None] = SingleFlight()
 
     @property
     def known(self) -> int:
@@ -85,12 +87,22 @@ class Authenticator:
     async def caller_of(self, token: str, remote: str | None) -> Caller | None:
         """The caller that presents `token` from the address `remote`; None if nobody may.
 
-        For those that `known_caller` doesn't tell.
+        For those that `known_caller` doesn't tell. A crowd that comes back to a process which has just started
+        asks once.
 
         Raises:
             Unavailable: the token is not known yet and Postgres is away.
         """
         token_hash = hash_token(token)
+        return await self._finding.ask(
+            (token_hash, remote), lambda: self._find_caller(token_hash, remote)
+        )
+
+    def is_finding(self, token: str, remote: str | None) -> bool:
+        """Whether `caller_of` is at work on this already, so that to join costs nothing."""
+        return (hash_token(token), remote) in self._finding
+
+    async def _find_caller(self, token_hash: bytes, remote: str | None) -> Caller | None:
         is_new = token_hash not in self._owners
         owner = await self._owner_of(token_hash)
         if owner is None:

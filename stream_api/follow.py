@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +20,7 @@ from headwater.errors import Contended, Unavailable
 from headwater.postgres import feed
 from headwater.postgres.feed import FeedPage
 from headwater.postgres.pool import Pool
+from headwater.singleflight import SingleFlight
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,8 @@ class Follower:
         self._waiters: dict[WorkspaceId, set[_Waiter]] = {}
         self._left_at: dict[WorkspaceId, float] = {}
         self._last_offsets: dict[WorkspaceId, FeedOffset] = {}
-        self._reads: dict[Hashable, asyncio.Task[list[FeedPage]]] = {}
+        self.reads: SingleFlight[list[FeedPage]] = SingleFlight()
+        """What is being read for readers that wait for more after it: what they miss now, they are woken for."""
         self._somebody_waits = asyncio.Event()
         self._closed = False
         self.ticks = 0
@@ -106,26 +108,6 @@ class Follower:
             waiters.discard(waiter)
             if not waiters:
                 self._left_at[workspace_id] = time.monotonic()
-
-    async def read_once(
-        self, question: Hashable, read: Callable[[], Awaitable[list[FeedPage]]]
-    ) -> list[FeedPage]:
-        """The answer of `read`, or of a reading of the same question that is under way.
-
-        Only for readers that wait for more after it: it may have begun before this one came, or was woken
-        again.
-        """
-        task = self._reads.get(question)
-        if task is None:
-
-            async def run() -> list[FeedPage]:
-                try:
-                    return await read()
-                finally:
-                    del self._reads[question]
-
-            task = self._reads[question] = asyncio.create_task(run())
-        return await asyncio.shield(task)
 
     async def run(self) -> None:
         """Tick until cancelled."""

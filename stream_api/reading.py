@@ -131,7 +131,7 @@ class Reading:
         """
         if shared:
             question = (self.workspace_id, self.wanted, self.form, after, limit)
-            pages = await self.follower.read_once(question, lambda: self._read(after, limit))
+            pages = await self.follower.reads.ask(question, lambda: self._read(after, limit))
         else:
             pages = await self._read(after, limit)
         position = pages[0].position

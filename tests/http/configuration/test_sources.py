@@ -143,6 +143,18 @@ async def test_who_may_come_from_where(
     assert (caller is not None) == is_allowed
 
 
+async def test_a_crowd_that_comes_back_at_once_is_looked_up_once(control: Control) -> None:
+    auth, token = control.parts.auth, (await control.source())["token"]
+    crowd = [asyncio.create_task(auth.caller_of(token, "10.0.0.1")) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert auth.is_finding(token, "10.0.0.1")
+    assert not auth.is_finding(token, "10.0.0.2")
+    first, second, third = await asyncio.gather(*crowd)
+    assert first is not None
+    assert first is second is third
+    assert not auth.is_finding(token, "10.0.0.1")
+
+
 async def test_addresses(control: Control) -> None:
     here = await control.source(properties={"allowedIPs": "10.0.0.1, 127.0.0.0/8"})
     assert (await control.acting_as(here["token"]).call("GET", "")).status == 200
