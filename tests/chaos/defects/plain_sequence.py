@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 import processor.batch
-from headwater.postgres.updates import SQL
+from headwater.postgres.updates import Update
 
 
 def plant() -> None:
@@ -27,16 +27,13 @@ def plant() -> None:
             len(updates),
         )
         offsets = [row["n"] for row in rows]
-        await conn.execute(
-            SQL["append_updates"],
-            workspace_id,
-            offsets,
-            [u.operation for u in updates],
-            [u.entity_type for u in updates],
-            [u.entity_id for u in updates],
-            [u.node_id for u in updates],
-            [u.version for u in updates],
-            [u.changed_at for u in updates],
+        await conn.copy_records_to_table(
+            "updates",
+            columns=("workspace_id", "feed_offset", *Update._fields),
+            records=[
+                (workspace_id, offset, *update)
+                for offset, update in zip(offsets, updates, strict=True)
+            ],
         )
         await conn.execute(
             "update feeds set last_offset = greatest(last_offset, $2) where workspace_id = $1",
