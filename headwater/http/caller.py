@@ -64,8 +64,7 @@ async def _find_place(request: web.Request, caller: Caller) -> None:
     if not place.is_in:
         place.is_in = True
         ON_BEHALF_OF.set(place.party)
-        if gate.is_mixed():
-            await gate.turn(place.party, request.content_length or 0)
+        await gate.turn(place.party, request.content_length or 0)
 
 
 async def enter(request: web.Request, *, write: bool = False) -> tuple[Caller, WorkspaceConfig]:
