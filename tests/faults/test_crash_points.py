@@ -12,9 +12,10 @@ from processor.crash import CrashPoint, Step
 from tests.faults.books import Books
 from tests.hub import Client, Hub, wait_for
 
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 40
 
 
+@pytest.mark.timeout(360)  # a processor is started for each step
 async def test_the_books_balance_after_a_crash_at_every_step(hub: Hub, client: Client) -> None:
     books = Books(client)
     died: dict[Step, int | None] = {}
