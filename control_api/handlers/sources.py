@@ -25,7 +25,7 @@ from headwater.errors import Refused
 from headwater.http.answer import empty_answer, json_answer
 from headwater.http.caller import CONFIG_READERS, CONFIG_WRITERS, enter, require_role
 from headwater.http.keys import CONFIGS, POOL
-from headwater.http.parameters import Page, page_object
+from headwater.http.parameters import Page, page_number, page_object
 from headwater.postgres import config as stored
 from headwater.postgres.config import (
     SourceRow,
@@ -96,15 +96,17 @@ _CHANGED = Shape("source", _MEMBERS, ("id", "provider", "name", "nodes"))
 
 
 async def list_sources(request: web.Request) -> web.Response:
-    """All sources, in one page."""
+    """All sources, in one page; the pages behind it are empty."""
     caller, config = await enter(request)
     require_role(caller, CONFIG_READERS)
+    number = page_number(request)
     async with request.app[POOL].connection() as conn:
         rows = await stored.list_sources(conn, config.id)
-    page = Page(number=0, size=max(50, len(rows)))
+    page = Page(number=number, size=max(50, len(rows)))
+    shown = [] if number else [_shown(row) for row in rows]
     return json_answer(
         {
-            "elements": [_shown(row) for row in rows],
+            "elements": shown,
             "page": page_object(page, total=len(rows), unfiltered=len(rows)),
         }
     )

@@ -50,12 +50,17 @@ def integer_parameter(request: web.Request, name: str, default: int, low: int, h
     return value
 
 
+def page_number(request: web.Request, max_page: int = 2**31) -> int:
+    """`page` alone, for lists whose first page holds everything."""
+    return integer_parameter(request, "page", 0, 0, max_page)
+
+
 def page_parameters(
     request: web.Request, *, default_size: int, max_size: int = 50, max_page: int = 2**31
 ) -> Page:
     """`page` and `size`."""
     return Page(
-        number=integer_parameter(request, "page", 0, 0, max_page),
+        number=page_number(request, max_page),
         size=integer_parameter(request, "size", default_size, 0, max_size),
     )
 

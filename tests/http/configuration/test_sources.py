@@ -41,6 +41,22 @@ async def test_the_token_is_shown_once(control: Control) -> None:
     assert made["token"] not in stored
 
 
+async def test_the_pages_behind_the_first_are_empty(control: Control) -> None:
+    """A client that walks to the end, by the number of pages or to the first empty one, gets there."""
+    await control.source()
+    first = (await control.call("GET", "/sources", params={"page": "0", "size": "1"})).body
+    assert (len(first["elements"]), first["page"]["number"], first["page"]["totalPages"]) == (
+        1,
+        0,
+        1,
+    )
+    behind = (await control.call("GET", "/sources", params={"page": "1"})).body
+    assert behind == {"elements": [], "page": {**first["page"], "number": 1}}
+    answer = await control.call("GET", "/sources", params={"page": "x"})
+    explanation = f"'x' is not a whole number between 0 and {2**31}"
+    await control.refused(answer, 400, "invalid parameter page", (explanation, "/page"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message", "path"),
     [
