@@ -51,7 +51,7 @@ _PREFLIGHT = {
 CLIENT_GONE = 499
 """For the counters only: no client gets it."""
 
-_OVERRIDES = frozenset({"GET", "PUT", "PATCH", "DELETE"})
+_OVERRIDES = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _TRACEABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -211,7 +211,7 @@ def _path_of(request: web.Request) -> str:
 
 
 async def _as_named_method(request: web.Request) -> web.StreamResponse:
-    named = request.headers["X-HTTP-Method-Override"].strip().upper()
+    named = request.headers["X-HTTP-Method-Override"].strip().upper() or "POST"
     if named not in _OVERRIDES:
         raise Refused(refusals.method_not_supported(named))
     renamed = request.clone(method=named)

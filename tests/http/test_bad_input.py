@@ -331,6 +331,15 @@ async def test_a_method_is_overridden_only_by_post(client: Client) -> None:
     assert (await client.call("GET", path)).status == 404
 
 
+async def test_post_may_name_itself(client: Client) -> None:
+    """Some clients send the header with every request, or leave it empty."""
+    for named in ("POST", "post", ""):
+        body = {"nodeId": client.node_id, "externalId": f"a{named}"}
+        headers = {"X-HTTP-Method-Override": named}
+        answer = await client.call("POST", "/customers", body, headers=headers)
+        assert (answer.status, answer.body["externalId"]) == (201, body["externalId"])
+
+
 async def test_a_route_that_is_none(client: Client) -> None:
     for method, path in [
         ("POST", "/customers/"),
