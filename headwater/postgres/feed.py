@@ -114,7 +114,7 @@ async def read_page(
     else:
         next_offset = max(position, min(position + scan, last))
     return FeedPage(
-        body=joined(bodies, form),
+        body=joined(bodies, form) if form is Form.PAGE else _on_its_lines(joined(bodies, form)),
         updates=updates,
         reached=FeedOffset(reached),
         position=FeedOffset(position),
@@ -128,6 +128,17 @@ async def read_page(
 def joined(bodies: Iterable[bytes], form: Form) -> bytes:
     """Pieces of one form as one."""
     return (b"," if form is Form.PAGE else b"").join(bodies)
+
+
+def _on_its_lines(body: bytes) -> bytes:
+    """`body` with the line ends of Unicode, which JSON may hold as they are, escaped.
+
+    Many clients split a stream with a function that knows these too: one in a customer's name, and they
+    would never get past it. The first look costs next to nothing, and most texts pass it.
+    """
+    if b"\xe2" in body:
+        body = body.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
+    return body.replace(b"\xc2\x85", rb"\u0085") if b"\xc2" in body else body
 
 
 async def find_position(conn: Connection, workspace_id: WorkspaceId, moment: datetime) -> int:

@@ -170,6 +170,18 @@ async def test_lines_up_to_the_present_end(reads: Reads) -> None:
     assert filtered.raw == b'{"nextOffset":1200}\n'
 
 
+async def test_line_ends_of_unicode_end_no_line(reads: Reads) -> None:
+    """Python's `splitlines` and Node's `readline` know more line ends than the two forms do."""
+    await reads.writer.customer(externalId="a", extra="a\u2028b\u2029c\x85d \u2027\xa0€’")
+    sent = _update_events(reads, 0)[0]["data"]
+    line, _ = (await reads.get("/updates", headers=LINES)).raw.decode().splitlines()
+    assert json.loads(line) == sent
+    async with reads.stream("/updates", headers=EVENTS) as answer:
+        event = (await answer.content.readuntil(b"\n\n")).decode()
+    assert [part.partition(": ")[0] for part in event.splitlines()] == ["id", "event", "data", ""]
+    assert json.loads(event.splitlines()[2].removeprefix("data: ")) == sent
+
+
 async def test_lines_wait_until_a_while_brings_nothing(reads: Reads) -> None:
     await reads.writer.events(1)
     started = time.monotonic()
