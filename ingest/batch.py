@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -22,6 +24,7 @@ from aiohttp import web
 from headwater import wire
 from headwater.domain import refusal as refusals
 from headwater.domain.commands import Command
+from headwater.domain.configuration import DEFAULT_EVENT_BYTES
 from headwater.domain.ids import mint, mint_from_digest, space_of
 from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.paths import pointer_of
@@ -86,6 +89,24 @@ SentItem: TypeAlias = tuple[JsonValue, bytes] | bytes
 Sent: TypeAlias = list[JsonValue] | list[bytes]
 """The items of a batch as they were found in it."""
 
+_OPENING = re.compile(
+    rb'[ \t\r\n]*{[ \t\r\n]*"(\w+)":([ \t\r\n]*)\[([ \t\r\n]*)({[ \t\r\n]*"[^"\\]*":)'
+)
+_SPACE = b" \t\r\n"
+
+
+@dataclass(slots=True, kw_only=True)
+class Pieces:
+    """Texts that are the items of the list `name` in `body`, if each of them is JSON by itself."""
+
+    texts: list[bytes]
+    body: bytes
+    name: str
+
+
+class _WrongGuess(Exception):
+    """A piece is no JSON by itself: the batch has to be read as a whole."""
+
 
 async def read_batch(request: web.Request) -> bytes:
     """The body of a batch.
@@ -96,13 +117,15 @@ async def read_batch(request: web.Request) -> bytes:
     return await read_body(request, MAX_BATCH_BYTES, media_types=("application/json", NDJSON))
 
 
-def split_batch(request: web.Request, body: bytes, name: str) -> Sent:
+def split_batch(request: web.Request, body: bytes, name: str) -> Sent | Pieces:
     """The items of a batch: members of the list `name`, or the lines of NDJSON.
 
     Raises:
         Refused: 400, no JSON, or no list of 1 to 1,000 items.
     """
-    return _lines(body, name) if media_type_of(request) == NDJSON else _elements(body, name)
+    if media_type_of(request) == NDJSON:
+        return _lines(body, name)
+    return _find_pieces(body, name) or _elements(body, name)
 
 
 def _lines(body: bytes, name: str) -> list[bytes]:
@@ -110,6 +133,30 @@ def _lines(body: bytes, name: str) -> list[bytes]:
     lines = [line.removesuffix(b"\r") for line in body.split(b"\n") if line.strip()]
     _check_count(len(lines), name)
     return lines
+
+
+def _find_pieces(body: bytes, name: str) -> Pieces | None:
+    """The texts of the items, if they are written as most are: `{"events": [{"type": ...}, {"type": ...}]}`.
+
+    Where the beginning of the first item comes again behind a comma, the next one is taken to begin. If each
+    piece is JSON by itself, they are the elements of the list: nothing but commas is left between them. So each
+    is read, judged and forgotten before the next one, in memory that is still in the CPU's cache, and need not be
+    written again: a fifth of a batch's time.
+    """
+    opening = _OPENING.match(body)
+    if opening is None or opening[1] != name.encode():
+        return None
+    rest = body[opening.start(4) :].rstrip(_SPACE)
+    list_and_end = rest.removesuffix(b"}").rstrip(_SPACE)
+    if len(list_and_end) == len(rest) or not list_and_end.endswith(b"]"):
+        return None
+    # between items stands what stands before the first or, as Python writes them, what stands before the list
+    beginning = opening[4]
+    separator = b"," + (opening[3] or opening[2]) + beginning
+    first, *others = list_and_end[:-1].split(separator)
+    if len(others) >= MAX_BATCH_ITEMS:
+        return None
+    return Pieces(texts=[first, *[beginning + other for other in others]], body=body, name=name)
 
 
 def _elements(body: bytes, name: str) -> list[JsonValue]:
@@ -133,6 +180,23 @@ def _with_text(item: JsonValue) -> SentItem:
         text = orjson.dumps(item)
     except orjson.JSONEncodeError as exc:  # deeper than orjson writes
         raise Refused(refusals.malformed_json(f"more than {MAX_DEPTH} levels")) from exc
+    check_depth(text, MAX_DEPTH - _LEVELS_ABOVE)
+    return item, text
+
+
+def _read_piece(text: bytes, *, most_bytes: int) -> SentItem:
+    """An item as it is judged.
+
+    Raises:
+        _WrongGuess: it is none.
+        Refused: as `_with_text`.
+    """
+    try:
+        item = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise _WrongGuess from exc
+    if len(text) > most_bytes:
+        return _with_text(item)
     check_depth(text, MAX_DEPTH - _LEVELS_ABOVE)
     return item, text
 
@@ -199,30 +263,49 @@ def _item_key(item: JsonObject, refuse: Callable[[FieldError], refusals.Refusal]
 async def judge_items(
     request: web.Request,
     writing: Writing,
-    sent: Sent,
+    sent: Sent | Pieces,
     judge: Callable[[int, SentItem], Item[C]],
-    results: list[JsonObject],
-) -> list[Item[C]]:
-    """The good items; the results of the others are set, and `sent` is used up. Lets other workspaces go first now
-    and then.
+) -> tuple[list[Item[C]], list[JsonObject]]:
+    """The good items, and a result for each item: those of the good ones are to be set. `sent` is used up. Lets other
+    workspaces go first now and then.
 
     One item after the other is written, judged and forgotten.
 
     Raises:
-        Refused: 400, an item nests too deep.
+        Refused: 400, an item nests too deep, or the batch is no JSON.
     """
+    if not isinstance(sent, Pieces):
+        return await _judge_each(request, writing, sent, _with_text, judge)
+    # not longer than any limit, so that white space and escapes don't count
+    most_bytes = min([DEFAULT_EVENT_BYTES, *writing.config.event_max_bytes.values()])
+    read = partial(_read_piece, most_bytes=most_bytes)
+    try:
+        return await _judge_each(request, writing, sent.texts, read, judge)
+    except _WrongGuess:
+        whole = _elements(sent.body, sent.name)
+    return await _judge_each(request, writing, whole, _with_text, judge)
+
+
+async def _judge_each(
+    request: web.Request,
+    writing: Writing,
+    sent: Sent,
+    read: Callable[[JsonValue], SentItem],
+    judge: Callable[[int, SentItem], Item[C]],
+) -> tuple[list[Item[C]], list[JsonObject]]:
     good: list[Item[C]] = []
+    results: list[JsonObject] = [{} for _ in sent]
     gate = request.app[GATE]
     sent.reverse()
     for place in range(len(sent)):
         if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1:
             await gate.pause(writing.config.id)
-        item = _with_text(sent.pop())
+        item = read(sent.pop())
         try:
             good.append(judge(place, item))
         except Refused as exc:
             results[place] = item_error(exc.refusal, error_body(exc.refusal, request))
-    return good
+    return good, results
 
 
 def item_result(

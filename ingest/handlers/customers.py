@@ -156,8 +156,8 @@ async def create_customers(request: web.Request) -> web.Response:
     writing = begin(request, caller, config, body)
     sent = split_batch(request, body, "customers")
     batch = replace(identify(writing), batch=writing.batch)
-    results: list[JsonObject] = [{} for _ in sent]
-    good = await judge_items(request, writing, sent, partial(_judge_item, writing, batch), results)
+    judge = partial(_judge_item, writing, batch)
+    good, results = await judge_items(request, writing, sent, judge)
     pending = False
     if good:
         async with keys_claimed(request, writing, good, results) as taken:

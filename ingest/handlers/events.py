@@ -104,9 +104,8 @@ async def record_events(request: web.Request) -> web.Response:
     items = split_batch(request, body, "events")
     waits = _waits(writing)
     accepted_at = clock.now()
-    results: list[JsonObject] = [{} for _ in items]
     judge = partial(_judge_item, writing, answered=not waits, at=accepted_at)
-    good = await judge_items(request, writing, items, judge, results)
+    good, results = await judge_items(request, writing, items, judge)
     if good:
         async with keys_claimed(request, writing, good, results) as taken:
             if waits:

@@ -184,6 +184,19 @@ def batch_body(data: bytes) -> None:
 
 
 @_parser
+def batch_pieces(data: bytes) -> None:
+    """What is read piece by piece is what is read as a whole."""
+    pieces = posted._find_pieces(data, "events")
+    if pieces is None:
+        return
+    try:
+        items = [posted._read_piece(text, most_bytes=65_535)[0] for text in pieces.texts]
+    except (posted._WrongGuess, Refused):
+        return
+    assert {"events": items} == orjson.loads(data)
+
+
+@_parser
 def lines_body(data: bytes) -> None:
     for line in _refused_or(lambda: posted._lines(data, "events")) or ():
         assert isinstance(line, bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
 from typing import Any
@@ -162,6 +163,38 @@ async def test_brackets_in_strings_are_no_levels(client: Client) -> None:
     event = client.event(properties={"title": '[{"' * 100 + "\\"})
     answer = await _post(client, [event])
     assert _statuses(answer) == [202]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"indent": 2}, {"separators": (",", ":")}, {"sort_keys": True}],
+    ids=["Python", "indented", "compact", "another member first"],
+)
+async def test_however_it_is_written_a_batch_is_the_same(
+    client: Client, options: dict[str, Any]
+) -> None:
+    events = [*_events(client, 3), {"type": "noSuchType"}, *_events(client, 2, "f")]
+    body = json.dumps({"events": events}, **options).encode()
+    answer = await client.call("POST", "/events/batch", data=body)
+    assert (answer.status, _statuses(answer)) == (202, [202] * 3 + [400] + [202] * 2)
+    assert await _titles(client, 5) == ["e0", "e1", "e2", "f0", "f1"]
+
+
+async def test_what_only_looks_like_the_next_item_is_none(client: Client) -> None:
+    event = client.event()
+    parts = [{"type": 1}, {"type": 2}]
+    wrong = {"type": event["type"], "nested": parts, **event}
+    answer = await _post(client, [event, wrong, event])
+    assert _statuses(answer) == [202, 400, 202]
+
+
+async def test_of_the_size_of_an_item_white_space_is_no_part(client: Client) -> None:
+    event = client.event(properties={"title": "x" * 40_000})
+    wide = json.dumps({"events": [event, event]}, indent=10_000).encode()
+    answer = await client.call("POST", "/events/batch", data=wide)
+    assert _statuses(answer) == [202, 202]
+    event["properties"]["title"] = "x" * 65_535
+    assert _statuses(await _post(client, [event])) == [413]
 
 
 async def test_lines_are_judged_one_by_one(client: Client) -> None:
