@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 from headwater.domain.configuration import WorkspaceConfig
 from headwater.domain.ids import WorkspaceId
 from headwater.domain.json import JsonObject, JsonValue
+from headwater.domain.moment import find_date
 from headwater.validation import Validator, load_schemas
 from headwater.validation.report import MAX_ERRORS
 
@@ -521,6 +523,17 @@ def test_an_event_is_accepted_at_a_look_only_if_nothing_is_wrong_with_it(extra: 
     assert good or extra.get("customerId")
     assert len(good) < len(spoilt)
     assert VALIDATOR.accepts_event(RICH, CONFIG)
+
+
+def test_a_date_is_accepted_at_a_look_only_if_there_is_such_a_day() -> None:
+    for year, month, day in product((1899, 1900, 2023, 2024), range(14), range(33)):
+        told = f"{year}-{month:02d}-{day:02d}"
+        for time in ("T10:20:30Z", "T23:59:59.999+0000", "T24:00:00Z", "T10:20:60Z"):
+            document = _event(date=told + time)
+            is_day = find_date(told) is not None and year > 1899 and told != "2024-02-29"
+            is_usual = is_day and time in {"T10:20:30Z", "T23:59:59.999+0000"}
+            assert VALIDATOR.accepts_event(document, CONFIG) is is_usual, document["date"]
+            assert not is_usual or not _event_said(document)
 
 
 def test_what_a_workspace_says_of_events_is_not_passed_over() -> None:
