@@ -27,11 +27,29 @@ async def test_who_asks_the_same_meanwhile_gets_the_same_answer() -> None:
     await asyncio.sleep(0)  # they are answered
     assert asked == ["a", "b"]
     assert ("a" in flight, "c" in flight) == (True, False)
-    first.cancel()  # it leaves the answer to the other
     go_on.set()
-    assert (await second, await other, asked) == (2, 2, ["a", "b"])
+    assert (await first, await second, await other, asked) == (2, 2, 2, ["a", "b"])
     assert "a" not in flight
     assert (await ask("a"), asked) == (3, ["a", "b", "a"])
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+async def test_who_goes_away_leaves_the_asking_to_the_others(gone: int) -> None:
+    flight: SingleFlight[str] = SingleFlight()
+    go_on = asyncio.Event()
+
+    async def answer() -> str:
+        await go_on.wait()
+        return "told"
+
+    asking = [asyncio.create_task(flight.ask("a", answer)) for _ in range(3)]
+    await asyncio.sleep(0)  # they ask
+    asking.pop(gone).cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*asking) == ["told", "told"]
+    assert "a" not in flight
 
 
 async def test_what_goes_wrong_goes_wrong_for_all_and_is_forgotten() -> None:
