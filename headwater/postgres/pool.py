@@ -13,11 +13,14 @@ from contextvars import ContextVar
 from typing import TypeAlias
 
 import asyncpg
+import structlog
 
 from headwater.errors import Unavailable
 from headwater.postgres.errors import OUTAGE, translated
 from headwater.roundrobin import RoundRobin
 from headwater.settings import PostgresSettings
+
+log = structlog.get_logger()
 
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -91,6 +94,8 @@ class Pool:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
         self._slots = Slots(max_size)
+        self._returning: set[asyncio.Task[None]] = set()
+        """Connections on their way back, so that nobody forgets them."""
 
     @property
     def in_use(self) -> int:
@@ -149,10 +154,24 @@ class Pool:
                 connection.terminate()
                 raise
             finally:
-                try:
-                    await pool.release(connection, timeout=self._settings.acquire_seconds)
-                finally:
-                    self._slots.give()
+                # nobody waits for it: it takes three turns of the event loop, of a busy process longer than
+                # the statement
+                task = asyncio.create_task(self._take_back(pool, connection))
+                self._returning.add(task)
+                task.add_done_callback(self._returning.discard)
+
+    async def _take_back(
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record],
+    ) -> None:
+        try:
+            await pool.release(connection, timeout=self._settings.acquire_seconds)
+        except OUTAGE as exc:
+            # it is gone, and the pool knows: who comes next is told, or gets another one
+            log.debug("a connection was lost", error=str(exc))
+        finally:
+            self._slots.give()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
