@@ -10,6 +10,7 @@ import pytest
 from headwater.errors import Contended, Unavailable
 from headwater.postgres.pool import ON_BEHALF_OF, Pool, Slots, open_pool
 from headwater.settings import PostgresSettings
+from tests.hub import eventually
 from tests.servers import running_postgres, temporary_folder
 
 
@@ -167,7 +168,11 @@ async def test_those_who_wait_for_a_connection_take_turns(database_url: str) -> 
             await asyncio.sleep(0)
         assert pool.in_use == 1
     assert order == ["a", "b", "c", "a", "a", "a"]
-    assert (pool.in_use, pool.waiting) == (0, 0)
+
+    async def all_are_back() -> bool:
+        return (pool.in_use, pool.waiting) == (0, 0)
+
+    await eventually(all_are_back)
     await pool.close()
 
 
