@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headwater.domain.configuration import WorkspaceConfig
 from headwater.domain.json import JsonObject
+from headwater.validation.compile import derive
 from headwater.validation.schemas import load_schemas
 
 _SCALARS = frozenset({"string", "number", "integer", "boolean"})
@@ -21,9 +22,10 @@ def _paths_of(schema: JsonObject, root: str) -> dict[str, bool]:
     return paths
 
 
+_CUSTOMER = load_schemas().customer
 _PATHS = {
     path: is_scalar
-    for path, is_scalar in _paths_of(load_schemas().customer, "").items()
+    for path, is_scalar in _paths_of(derive(_CUSTOMER, _CUSTOMER["definitions"]), "").items()
     if path in {"externalId", "extra"} or path.split(".")[0] in {"base", "consents", "tags"}
 }
 """What a rule or a list of mandatory properties may name, besides extended properties."""

@@ -123,6 +123,18 @@ async def test_an_empty_rule_and_objects_as_php_writes_them(control: Control) ->
     assert made.body["mandatoryProperties"] == ["base.lastName", "consents.disclaimer.version"]
 
 
+async def test_the_members_of_a_consent_may_be_mandatory(control: Control) -> None:
+    mandatory = ["consents.softSpam.email.status", "consents.profiling.online"]
+    body = {"name": "shop", "mandatoryProperties": mandatory}
+    made = await control.call("POST", "/nodes/entries", body)
+    assert made.status == 201, made
+    assert made.body["mandatoryProperties"] == mandatory
+    body = {"name": "shop", "mandatoryProperties": ["consents.softSpam.email.state"]}
+    answer = await control.call("POST", "/nodes/entries", body)
+    fault = ("property is not defined", "/mandatoryProperties/0")
+    await control.refused(answer, 400, "source node is not valid", fault)
+
+
 async def test_extended_properties_in_rules(control: Control) -> None:
     definitions = {
         "card": {"type": "string"},
