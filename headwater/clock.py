@@ -15,13 +15,12 @@ Clock: TypeAlias = Callable[[], datetime]
 
 def now() -> datetime:
     """The present, aware, in UTC, truncated to milliseconds (the resolution of the wire)."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    # a third of the time of `datetime.now` and `replace`
+    return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
 
-def monotonic() -> float:
-    """Seconds that never go backwards, for measuring and for limits."""
-    return time.monotonic()
+monotonic = time.monotonic
+"""Seconds that never go backwards, for measuring and for limits."""
 
 
 async def sleep_until(stop: asyncio.Event, seconds: float) -> None:

@@ -146,14 +146,13 @@ def _find_pieces(body: bytes, name: str) -> Pieces | None:
     opening = _OPENING.match(body)
     if opening is None or opening[1] != name.encode():
         return None
-    rest = body[opening.start(4) :].rstrip(_SPACE)
-    list_and_end = rest.removesuffix(b"}").rstrip(_SPACE)
-    if len(list_and_end) == len(rest) or not list_and_end.endswith(b"]"):
+    end = body.rfind(b"]")
+    if body[end + 1 :].strip(_SPACE) != b"}":
         return None
     # between items stands what stands before the first or, as Python writes them, what stands before the list
     beginning = opening[4]
     separator = b"," + (opening[3] or opening[2]) + beginning
-    first, *others = list_and_end[:-1].split(separator)
+    first, *others = body[opening.start(4) : end].split(separator)
     if len(others) >= MAX_BATCH_ITEMS:
         return None
     return Pieces(texts=[first, *[beginning + other for other in others]], body=body, name=name)
@@ -298,7 +297,7 @@ async def _judge_each(
     gate = request.app[GATE]
     sent.reverse()
     for place in range(len(sent)):
-        if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1:
+        if place % ITEMS_OF_A_TURN == ITEMS_OF_A_TURN - 1 and gate.is_mixed:
             await gate.pause(writing.config.id)
         item = read(sent.pop())
         try:

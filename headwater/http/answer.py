@@ -16,13 +16,27 @@ from headwater.http.keys import SETTINGS
 
 _JSON = "application/json; charset=utf-8"
 
+COMMON_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "X-Tracing-ID, Retry-After, Location, Preference-Applied",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "Headwater",  # aiohttp would name its version and Python's
+}
+"""What every answer has. Any page may call the hub: a token is what lets in, never a cookie."""
+
+COMMON_LINES = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
+"""The same as they are sent."""
+
 
 class Answer(web.Response):
-    """An answer that is whole.
+    """An answer that is whole; `tracing_id` is set before it is sent.
 
     aiohttp asks in turn for cookies, compression, chunks, hooks and versions. An answer with a body on a connection
-    that goes on has none of these, so its headers are written at once; all others go aiohttp's way.
+    that goes on has none of these, so it is written at once; all others go aiohttp's way. So do those with more
+    headers than `Content-Type`: aiohttp looks whether a value would begin another line.
     """
+
+    tracing_id: str | None = None
 
     async def _start(self, request: web.BaseRequest) -> AbstractStreamWriter:
         if (
@@ -34,15 +48,29 @@ class Answer(web.Response):
             or self._cookies
             or request.version != HttpVersion11
             or not request.keep_alive
+            or self.tracing_id is None
+            or len(self._headers) > 1
         ):
+            if self.tracing_id is not None:
+                set_common_headers(self, self.tracing_id)
             return await super()._start(request)
-        self._req, self._keep_alive = request, True
-        headers = self._headers
-        headers[hdrs.CONTENT_LENGTH] = str(len(self._body))
-        headers[hdrs.DATE] = rfc822_formatted_time()
-        writer = self._payload_writer = request.writer
-        await writer.write_headers(f"HTTP/1.1 {self._status} {self._reason}", headers)
+        self._keep_alive = self._eof_sent = True
+        head = (
+            f"HTTP/1.1 {self._status} {self._reason}\r\n"
+            f"Content-Type: {self._headers[hdrs.CONTENT_TYPE]}\r\n"
+            f"X-Tracing-ID: {self.tracing_id}\r\n{COMMON_LINES}"
+            f"Content-Length: {len(self._body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
+        )
+        writer = request.writer
+        await writer.write(head.encode() + self._body)
+        await writer.drain()
         return writer
+
+
+def set_common_headers(answer: web.StreamResponse, tracing_id: str) -> None:
+    """Give an answer what every one has."""
+    answer.headers["X-Tracing-ID"] = tracing_id
+    answer.headers.update(COMMON_HEADERS)
 
 
 def json_answer(

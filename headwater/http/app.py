@@ -19,10 +19,10 @@ from headwater import metrics
 from headwater.clock import monotonic
 from headwater.domain import refusal as refusals
 from headwater.errors import Contended, Refused, Unavailable
-from headwater.http.answer import error_answer
+from headwater.http.answer import Answer, error_answer, set_common_headers
 from headwater.http.keys import DRAINING
 from headwater.log import loggable_path, loggable_word
-from headwater.randomness import random_bits
+from headwater.randomness import random_digits
 
 log = structlog.get_logger()
 
@@ -31,14 +31,6 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TRACING_ID = web.RequestKey("tracing_id", str)
 WORDS = web.AppKey("words", frozenset[str])
 """The fixed parts of all routes: what of a URL may be logged."""
-
-COMMON_HEADERS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "X-Tracing-ID, Retry-After, Location, Preference-Applied",
-    "X-Content-Type-Options": "nosniff",
-    "Server": "Headwater",  # aiohttp would name its version and Python's
-}
-"""What every answer has. Any page may call the hub: a token is what lets in, never a cookie."""
 
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, OPTIONS",
@@ -89,9 +81,10 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         answer: web.StreamResponse = web.Response(status=204, headers=_PREFLIGHT)
     else:
         answer = await _answer(request, handler, tracing_id)
-    if not answer.prepared:
-        answer.headers["X-Tracing-ID"] = tracing_id
-        answer.headers.update(COMMON_HEADERS)
+    if isinstance(answer, Answer):
+        answer.tracing_id = tracing_id
+    elif not answer.prepared:
+        set_common_headers(answer, tracing_id)
     metrics.answered(request, answer.status, monotonic() - started)
     return answer
 
@@ -177,8 +170,7 @@ def _answer_and_close(request: web.Request, refusal: refusals.Refusal) -> web.Re
         logref=logref,
     )
     answer = error_answer(refusal, request, logref)
-    answer.headers["X-Tracing-ID"] = tracing_id
-    answer.headers.update(COMMON_HEADERS)
+    set_common_headers(answer, tracing_id)
     answer.force_close()
     return answer
 
@@ -232,4 +224,4 @@ def _tracing_id(request: web.Request) -> str:
 
 def new_tracing_id() -> str:
     """For a request whose client gave it none."""
-    return f"{random_bits():016x}{random_bits():016x}"
+    return random_digits()

@@ -29,7 +29,7 @@ FOLLOWERS = WRITERS | {Role.PLATFORM_UPDATES}
 
 
 async def authenticate(request: web.Request) -> Caller:
-    """The caller.
+    """The caller, whose request is let in.
 
     Raises:
         Refused: 401, or 503: its workspace has its share of this process at work.
@@ -40,31 +40,26 @@ async def authenticate(request: web.Request) -> Caller:
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > 512 or not token.isascii():
         raise Refused(refusals.not_authorized())
-    auth = request.app[AUTH]
+    app = request.app
+    auth, gate = app[AUTH], app[GATE]
     caller = auth.known_caller(token)
     if caller is None:
-        gate = request.app[GATE]
         with nullcontext() if auth.is_finding(token, request.remote) else gate.asking():
             caller = await auth.caller_of(token, request.remote)
     if caller is None:
         raise Refused(refusals.not_authorized())
-    await _find_place(request, caller)
-    return caller
-
-
-async def _find_place(request: web.Request, caller: Caller) -> None:
-    """Let the request in, once: one that looks at its rights again is in already."""
     seat = request.protocol
     if not isinstance(seat, Seat):
-        return  # aiohttp's own server, in tests
-    gate = request.app[GATE]
+        return caller  # aiohttp's own server, in tests
     place = seat.place
     if place is None:
         place = seat.place = gate.enter(caller.workspace_id or OPERATOR)
-    if not place.is_in:
+    if not place.is_in:  # a request that looks at its rights again is in already
         place.is_in = True
         ON_BEHALF_OF.set(place.party)
-        await gate.turn(place.party, request.content_length or 0)
+        if gate.is_mixed:
+            await gate.turn(place.party, request.content_length or 0)
+    return caller
 
 
 async def enter(request: web.Request, *, write: bool = False) -> tuple[Caller, WorkspaceConfig]:

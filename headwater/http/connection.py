@@ -139,6 +139,9 @@ class Connection(web.RequestHandler, Seat):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        if not data:  # aiohttp asks itself whether it goes on, once a request
+            super().data_received(data)
+            return
         if self._skipped_bytes:
             skipped = min(self._skipped_bytes, len(data))
             self._skipped_bytes -= skipped
@@ -157,12 +160,11 @@ class Connection(web.RequestHandler, Seat):
         if not self.is_idle:
             self._head_at, self._head_bytes = None, 0
             return
-        if data:
-            if self._head_at is None:
-                self._expect_head()
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse_head(400, LineTooLong("the head", str(MAX_HEAD_BYTES)))
+        if self._head_at is None:
+            self._expect_head()
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head(400, LineTooLong("the head", str(MAX_HEAD_BYTES)))
 
     def _expect_head(self) -> None:
         self._head_at = self._loop.time()

@@ -166,16 +166,18 @@ class Gate:
             del self.shares[share.party]
 
     async def turn(self, party: Party, size_bytes: int) -> None:
-        """Wait until it is the party's turn to work on a request of this size, or on a part of it."""
-        if self._is_mixed():
-            await self.turns.take(party, units_of(size_bytes))
+        """Wait until it is the party's turn to work on a request of this size, or on a part of it.
+
+        Turns are needed while the process `is_mixed` only.
+        """
+        await self.turns.take(party, units_of(size_bytes))
 
     async def pause(self, party: Party) -> None:
         """Let others go first, in the middle of long work: it is a turn of its own."""
-        if self._is_mixed():
-            await self.turns.take(party, 1.0, goes_on=True)
+        await self.turns.take(party, 1.0, goes_on=True)
 
-    def _is_mixed(self) -> bool:
+    @property
+    def is_mixed(self) -> bool:
         """Whether more than one party has been at work lately."""
         if len(self.shares) > 1:
             self._mixed_until = monotonic() + MIXED_SECONDS

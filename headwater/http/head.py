@@ -16,7 +16,8 @@ import structlog
 from headwater import metrics
 from headwater.auth import Authenticator
 from headwater.domain.refusal import too_busy
-from headwater.http.app import COMMON_HEADERS, new_tracing_id
+from headwater.http.answer import COMMON_LINES
+from headwater.http.app import new_tracing_id
 from headwater.http.gate import OPERATOR, Gate, Party, Place
 
 log = structlog.get_logger()
@@ -29,7 +30,6 @@ _TRACING = re.compile(
     rb"\r\n(?:x|contactlab)-tracing-id: *([\x21-\x7e]{1,128}) *\r\n", re.IGNORECASE
 )
 _UNUSUAL = (b"transfer-encoding", b"\r\nexpect", b"\r\nupgrade", b"\r\n ", b"\r\n\t")
-_FIXED_HEADERS = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Doorkeeper:
             f"HTTP/1.1 {refusal.status} Service Unavailable\r\n"
             "Content-Type: application/json; charset=utf-8\r\n"
             f"Retry-After: {refusal.retry_after_seconds}\r\n"
-            f"X-Tracing-ID: {head.tracing_id}\r\n{_FIXED_HEADERS}"
+            f"X-Tracing-ID: {head.tracing_id}\r\n{COMMON_LINES}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 

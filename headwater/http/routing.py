@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from aiohttp import hdrs, web
 
 _Parts: TypeAlias = list[tuple[int, str]]
+
+REMEMBERED = 1_024
+REMEMBERED_LENGTH = 200
+"""How many paths are remembered with what they lead to, and how long they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class RouteIndex:
 
     def __init__(self, app: web.Application) -> None:
         self._app = app
+        self._remembered = lru_cache(maxsize=REMEMBERED)(self._match)
         self._patterns: dict[tuple[str, int, str], list[_Pattern]] = {}
         """By method, number of segments and last segment, "" for all whose last is a parameter."""
         # as aiohttp: of two that fit the one with more fixed words at its beginning, then the first
@@ -58,11 +64,17 @@ class RouteIndex:
 
     def find(self, request: web.BaseRequest) -> web.UrlMappingMatchInfo | None:
         """What `app.router` would find, ready for use; None: ask it."""
+        if hdrs.EXPECT in request.headers:
+            return None
         path = request.raw_path.partition("?")[0]
-        if "%" in path or "#" in path or not path.isascii() or hdrs.EXPECT in request.headers:
+        match = self._remembered if len(path) <= REMEMBERED_LENGTH else self._match
+        return match(request.method, path)
+
+    def _match(self, method: str, path: str) -> web.UrlMappingMatchInfo | None:
+        if "%" in path or "#" in path or not path.isascii():
             return None
         parts = path.split("/")
-        method, count, patterns = request.method, len(parts), self._patterns
+        count, patterns = len(parts), self._patterns
         candidates = patterns.get((method, count, parts[-1]))
         if candidates is None:
             candidates = patterns.get((method, count, ""), [])

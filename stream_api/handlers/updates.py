@@ -20,8 +20,8 @@ from aiohttp import web
 from headwater.domain import refusal as refusals
 from headwater.domain.ids import FeedOffset
 from headwater.errors import Contended, Refused, Unavailable
-from headwater.http.answer import json_answer
-from headwater.http.app import COMMON_HEADERS, TRACING_ID
+from headwater.http.answer import COMMON_HEADERS, json_answer
+from headwater.http.app import TRACING_ID
 from headwater.http.keys import POOL
 from headwater.http.parameters import integer_parameter
 from headwater.postgres import feed
