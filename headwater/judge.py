@@ -104,8 +104,9 @@ def _find_id(text: JsonValue) -> UUID | None:
 def _find_node(
     text: JsonValue, config: WorkspaceConfig, nodes: frozenset[NodeId] | None
 ) -> Node | Refusal:
-    found = _find_id(text)
-    node = None if found is None else config.nodes.get(NodeId(found))
+    node = config.nodes_by_text.get(text) if isinstance(text, str) else None
+    if node is None and (found := _find_id(text)) is not None:
+        node = config.nodes.get(NodeId(found))
     if node is None or (nodes is not None and node.id not in nodes):
         return refusals.node_not_found(str(text))
     return node

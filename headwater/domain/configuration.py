@@ -153,6 +153,12 @@ class WorkspaceConfig:
     disabled_event_types: frozenset[str] = frozenset()
     event_max_bytes: Mapping[str, int] = field(default_factory=_no_byte_limits)
     max_requests_per_minute: int = 0
+    nodes_by_text: Mapping[str, Node] = field(init=False, repr=False, compare=False)
+    """`nodes` by their ids in the usual spelling: an event names its node by text."""
+
+    def __post_init__(self) -> None:
+        found = {str(node_id): node for node_id, node in self.nodes.items()}
+        object.__setattr__(self, "nodes_by_text", MappingProxyType(found))
 
     def max_bytes_of(self, event_type: str) -> int:
         """Largest body of an event of this type."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import partial
 
+import orjson
 from aiohttp import web
 
 from headwater import clock, wire
@@ -70,7 +71,7 @@ async def record_event(request: web.Request) -> web.Response:
         async with key_claimed(request, writing):
             result = await _accept(writing, command, verdict, waits)
     headers = preference_applied(writing)
-    accepted = b'{"id":"%b"}' % str(ids.entity_id).encode()
+    accepted = orjson.dumps({"id": ids.entity_id})
     if result is None:
         return json_answer(accepted, status=202, headers=headers)
     if result.refusal is not None:
