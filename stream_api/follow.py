@@ -28,6 +28,11 @@ _BACKOFF_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 """How often it is looked after readers that have gone: aiohttp doesn't tell their handlers."""
 
+_LIVELY_SECONDS = 0.5
+"""A feed that has grown goes on growing, as a rule: so long after it the ticker looks more often,"""
+_LIVELY_TICKS = 5
+"""so many times."""
+
 _LINGER_SECONDS = 10.0
 """So long a feed is watched that nobody waits for any more: answering thousands takes seconds."""
 
@@ -112,7 +117,7 @@ class Follower:
     async def run(self) -> None:
         """Tick until cancelled."""
         down = False
-        looked_at = time.monotonic()
+        looked_at = grown_at = time.monotonic()
         while True:
             self._forget_the_left()
             if not self._waiters:
@@ -138,8 +143,10 @@ class Follower:
             self.ticks += 1
             for workspace_id, last_offset in offsets.items():
                 if self._last_offsets.get(workspace_id) != last_offset:
+                    grown_at = time.monotonic()
                     self._wake(workspace_id, last_offset)
-            await asyncio.sleep(self._tick_seconds)
+            is_lively = time.monotonic() - grown_at < _LIVELY_SECONDS
+            await asyncio.sleep(self._tick_seconds / (_LIVELY_TICKS if is_lively else 1))
 
     def close(self) -> None:
         """Wake everybody: the process ends."""
