@@ -110,6 +110,16 @@ def build_consumer(settings: KafkaSettings, **options: object) -> AIOKafkaConsum
     )
 
 
+def fetch_all_together(consumer: AIOKafkaConsumer, seconds: float) -> None:
+    """Ask Kafka for all partitions at once, and for none while records of one wait here; so long at most.
+
+    Of a broker one thing is asked at a time. By default aiokafka asks after 0.1 s for those partitions of
+    which nothing waits here, the quiet ones: as long as that question is open, what is written to the busy
+    ones is not seen. Call it once the consumer has started.
+    """
+    consumer._fetcher._prefetch_backoff = seconds  # noqa: SLF001  # aiokafka has no setting for it
+
+
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Stop a consumer, also while no broker answers.
 

@@ -21,7 +21,7 @@ from headwater.clock import monotonic
 from headwater.domain.ids import KafkaOffset
 from headwater.domain.outcome import Applied, Rejected
 from headwater.errors import HubError, StaleConsumer, Unavailable
-from headwater.kafka import build_consumer, stop_consumer, translated
+from headwater.kafka import build_consumer, fetch_all_together, stop_consumer, translated
 from headwater.postgres.offsets import Partition, read_offsets, start_offsets
 from headwater.settings import KafkaSettings, ProcessorSettings
 from headwater.topics import CUSTOMERS, EVENTS, GROUP, RESULTS
@@ -36,6 +36,10 @@ log = structlog.get_logger()
 
 FETCHED_BATCHES = 4
 """Batches that one fetch may bring: each but the first is judged while Postgres works on the one before."""
+
+
+TOGETHER_SECONDS = 1.0
+"""Longer than all batches take but those of a large backlog, which fill every busy partition's prefetch anyway."""
 
 
 class RecordsLost(HubError):
@@ -70,8 +74,7 @@ class Consumer:
             # a static member keeps its partitions over a short restart
             group_instance_id=settings.instance,
             auto_offset_reset="earliest",
-            # What was read late, as behind a long batch, is fetched again only when the fetch ends that runs
-            # meanwhile for the other partitions: with the default of 500 ms quiet ones held a busy one up.
+            # how long writes may be held up by a question for quiet partitions only (see TOGETHER_SECONDS)
             fetch_max_wait_ms=100,
             session_timeout_ms=int(settings.session_seconds * 1000),
             heartbeat_interval_ms=int(settings.session_seconds * 1000 / 4),
@@ -89,6 +92,7 @@ class Consumer:
         self._stop = stop
         with translated():
             await self._consumer.start()
+        fetch_all_together(self._consumer, TOGETHER_SECONDS)
         try:
             self._consumer.subscribe([CUSTOMERS, EVENTS], listener=_Listener(self))
             while not stop.is_set():
