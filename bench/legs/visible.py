@@ -17,6 +17,9 @@ from bench.report import MEMORY_MB, Row, at_most
 CONNECTIONS = 256
 SUSTAINED = 20_000
 """Events that tell what the chain sustains, if leg sustain did not run."""
+WARM_UP_SECONDS = 3
+"""Of the first reader, who opens connections to Postgres that prepare their statements."""
+
 PATIENCE_SECONDS = 120
 NAME = "visible-"
 
@@ -48,7 +51,8 @@ async def _sustained(context: Context) -> float:
 
 async def _measure(context: Context, rate: float) -> Row:
     servers, pace = context.servers, context.pace
-    count = int(rate * context.sizes.visible_seconds)
+    warm_up = int(rate * min(WARM_UP_SECONDS, context.sizes.visible_seconds))
+    count = warm_up + int(rate * context.sizes.visible_seconds)
     seen: list[tuple[int, float]] = []
     url = f"http://127.0.0.1:{servers.ports['web']}{servers.base}/updates"
     headers = {"Authorization": f"Bearer {servers.demo.token}"}
@@ -79,7 +83,7 @@ async def _measure(context: Context, rate: float) -> Row:
     used = servers.usage().minus(before)
     assert not paced.load.failed(202), paced.load.statuses
     # since each was due, not since it was sent
-    latencies = [(now - paced.dues[number]) * 1000 for number, now in seen]
+    latencies = [(now - paced.dues[number]) * 1000 for number, now in seen if number >= warm_up]
     p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
     peaks = {name: servers.peak_mb(name) for name in ("web", "processor")}
     return Row(
