@@ -117,7 +117,12 @@ def fetch_all_together(consumer: AIOKafkaConsumer, seconds: float) -> None:
     which nothing waits here, the quiet ones: as long as that question is open, what is written to the busy
     ones is not seen. Call it once the consumer has started.
     """
-    consumer._fetcher._prefetch_backoff = seconds  # noqa: SLF001  # aiokafka has no setting for it
+    fetcher = consumer._fetcher  # noqa: SLF001  # aiokafka has no setting for it
+    if not hasattr(fetcher, "_prefetch_backoff"):
+        raise AttributeError(
+            "this aiokafka has no _prefetch_backoff: see what has come in its place"
+        )
+    fetcher._prefetch_backoff = seconds  # noqa: SLF001
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
