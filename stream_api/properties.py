@@ -68,6 +68,7 @@ _LISTS: Mapping[str, str] = MappingProxyType(
         " unsubscribeContext.campaignMessageId preferences.key preferences.value",
     }
 )
+_ARRAYS = _LISTS.keys() - {"tags"}
 
 
 def _tree_of(paths: Iterable[str]) -> Tree:
@@ -168,7 +169,7 @@ def project(document: JsonObject, wanted: Tree) -> JsonObject:
     """The part of a customer that `fields` names: `id` always, unset paths null.
 
     When something below `base` is wanted, `base` holds all its members, the others null: a client
-    indexes them.
+    indexes them. An array stays one: of its elements what is wanted and there, as in a whole customer.
     """
     result: JsonObject = {"id": document["id"]}
     for name, below in wanted.items():
@@ -176,18 +177,31 @@ def project(document: JsonObject, wanted: Tree) -> JsonObject:
         if name == "base" and below:
             base = value or {}
             result[name] = {
-                member: _pick(base.get(member), below[member]) if member in below else None
+                member: _pick(base.get(member), below[member], f"base.{member}")
+                if member in below
+                else None
                 for member in _KNOWN["base"]
             }
         else:
-            result[name] = _pick(value, below)
+            result[name] = _pick(value, below, name)
     return result
 
 
-def _pick(value: JsonValue, wanted: Tree) -> JsonValue:
+def _pick(value: JsonValue, wanted: Tree, path: str) -> JsonValue:
     if not wanted:
         return value
     if isinstance(value, list):
-        return [_pick(element, wanted) for element in value]
+        return [
+            {
+                name: _pick(element[name], below, f"{path}.{name}")
+                for name, below in wanted.items()
+                if name in element
+            }
+            for element in value
+        ]
+    if value is None and path in _ARRAYS:
+        return []
     members = value if isinstance(value, dict) else {}
-    return {name: _pick(members.get(name), below) for name, below in wanted.items()}
+    return {
+        name: _pick(members.get(name), below, f"{path}.{name}") for name, below in wanted.items()
+    }

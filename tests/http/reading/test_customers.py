@@ -222,6 +222,26 @@ async def test_fields_are_a_part_of_each_customer(reads: Reads) -> None:
         reads.refused(answer, 400, "invalid parameter fields", expected)
 
 
+async def test_fields_leave_an_array_what_it_is(reads: Reads) -> None:
+    """A typed client decodes no object where an array is meant, and no null where an enum is."""
+    paths = "base.contacts.otherContacts.type,base.contacts.mobileDevices.name,base.jobs.jobTitle"
+
+    async def contacts() -> Any:
+        newest = (await _search(reads, fields=paths))["elements"][0]["base"]
+        assert newest["jobs"] == []
+        return newest["contacts"]
+
+    await reads.writer.customer(externalId="nobody")
+    assert await contacts() == {"mobileDevices": [], "otherContacts": []}
+    others = [{"name": "home", "type": "PHONE"}, {"name": "?"}]
+    await reads.writer.customer(externalId="a", base={"contacts": {"otherContacts": others}})
+    assert await contacts() == {"mobileDevices": [], "otherContacts": [{"type": "PHONE"}, {}]}
+    await reads.writer.customer(externalId="b", base={"subscriptions": [{"id": "n"}]})
+    inner = "base.subscriptions.subscribeContext.ip,base.subscriptions.preferences.key"
+    newest = (await _search(reads, fields=inner))["elements"][0]["base"]
+    assert newest["subscriptions"] == [{"subscribeContext": {"ip": None}, "preferences": []}]
+
+
 async def test_the_node_must_be_named_and_known(reads: Reads) -> None:
     answer = await reads.get("/customers")
     expected = ("required property is missing", "/nodeId")
