@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -95,9 +95,7 @@ class Acceptor:
         """
         await self._connect()
         metrics.WAITING_BYTES.read_by(lambda: self._waiting_bytes)
-        metrics.WAITING_SENDS.read_by(
-            lambda: sum(len(lane.queue) + len(lane.flying) for lane in self._lanes.values())
-        )
+        metrics.WAITING_SENDS.read_by(lambda: sum(map(len, self._lanes.values())))
         self._sweeper = asyncio.create_task(self._sweep())
         self._has_started = True
 
@@ -147,26 +145,29 @@ class Acceptor:
             Unavailable: Kafka can't take it in time. If it was under way it may get there all the same.
         """
         accepted_at = self._clock()
-        await self._put(topic, key, wire.encode(command), accepted_at)
+        party = command.envelope.workspace_id
+        await self._put(party, topic, key, wire.encode(command), accepted_at)
         metrics.acknowledged(topic, 1, self._clock() - accepted_at)
 
     async def announce(self, raw: bytes) -> None:
         """Tell the other processes of a pending write."""
         announced_at = self._clock()
-        await self._put(PENDING, b"", ([], raw), announced_at)
+        await self._put(None, PENDING, b"", ([], raw), announced_at)
         metrics.acknowledged(PENDING, 1, self._clock() - announced_at)
 
-    def _put(self, topic: str, key: bytes, record: Record, now: float) -> asyncio.Future[None]:
+    def _put(
+        self, party: Hashable, topic: str, key: bytes, record: Record, now: float
+    ) -> asyncio.Future[None]:
         """Put a record into its lane; done once Kafka has it."""
         self._check_started()
         ticket = Ticket(1)
         parcel = Parcel((record,), ticket, now + self._produce_seconds)
         self._reserve(parcel.size)
-        self._enqueue(topic, partition_for(key, self._partitions[topic]), parcel)
+        self._enqueue(party, topic, partition_for(key, self._partitions[topic]), parcel)
         return ticket.done
 
     async def accept_many(self, commands: Sequence[tuple[Command, bytes]], topic: str) -> None:
-        """As `accept`, for (command, key) pairs that belong together."""
+        """As `accept`, for (command, key) pairs of one workspace that belong together."""
         self._check_started()
         count = self._partitions[topic]
         shares: dict[int, list[Record]] = defaultdict(list)
@@ -177,7 +178,7 @@ class Acceptor:
         parcels = [(place, Parcel(share, ticket, deadline)) for place, share in shares.items()]
         self._reserve(sum(parcel.size for _, parcel in parcels))
         for partition, parcel in parcels:
-            self._enqueue(topic, partition, parcel)
+            self._enqueue(commands[0][0].envelope.workspace_id, topic, partition, parcel)
         if parcels:
             with metrics.BULK_IN_FLIGHT.held():
                 await ticket.done
@@ -197,11 +198,11 @@ class Acceptor:
             raise NotSent("Kafka is away")
         self._waiting_bytes += size_bytes
 
-    def _enqueue(self, topic: str, partition: int, parcel: Parcel) -> None:
+    def _enqueue(self, party: Hashable, topic: str, partition: int, parcel: Parcel) -> None:
         lane = self._lanes.get((topic, partition))
         if lane is None:
             lane = self._lanes[topic, partition] = Lane(topic, partition)
-        lane.queue.append(parcel)
+        lane.put(party, parcel)
         if lane.pump is None:
             lane.pump = asyncio.create_task(self._pump(lane))
             lane.pump.add_done_callback(_report)
@@ -209,7 +210,7 @@ class Acceptor:
     async def _pump(self, lane: Lane) -> None:
         """Hand the lane's parcels to the producer, one batch at a time, until none is left."""
         try:
-            while lane.queue:
+            while lane.rows:
                 await self._connected.wait()
                 if self._producer is not None:
                     await self._send(lane, self._producer)

@@ -1,6 +1,6 @@
-"""What waits to be sent to one partition: parcels of records, in order, each with its deadline.
+"""What waits to be sent to one partition: parcels of records, each with its deadline.
 
-Only the queue is here; who hands it to Kafka is `accept.py`. A parcel leaves the queue either into a batch
+Only the waiting is here; who hands it to Kafka is `accept.py`. A parcel leaves the lane either into a batch
 of the producer or, at its deadline, for good: what was not handed over in time is never sent.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Protocol, TypeAlias
 
 from headwater.errors import Unavailable
@@ -63,44 +63,63 @@ class Parcel:
 
 
 class Lane:
-    """The queue of one partition, and the parcels of the one batch that is under way."""
+    """What waits for one partition, and the parcels of the one batch that is under way.
 
-    __slots__ = ("flying", "handed_at", "partition", "pump", "queue", "topic")
+    Workspaces take turns, a parcel each: else who floods would have its row stand before everybody. Of one
+    workspace all stays in order.
+    """
+
+    __slots__ = ("flying", "handed_at", "partition", "pump", "rows", "topic")
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.queue: deque[Parcel] = deque()
+        self.rows: dict[Hashable, deque[Parcel]] = {}
+        """By workspace, none of them empty; the first one's turn is next."""
         self.flying: list[Parcel] = []
         self.handed_at: float | None = None
         self.pump: asyncio.Task[None] | None = None
 
-    def fill(self, batch: Batch, timestamp: int) -> int:
-        """Move what fits from the queue into `batch` and `flying`; the bytes that were given up instead.
+    def __len__(self) -> int:
+        """How many parcels are here, those under way too."""
+        return sum(map(len, self.rows.values())) + len(self.flying)
 
-        A parcel whose request has failed or gone away is dropped. One that doesn't fit whole stays at
-        the head of the queue with its rest.
+    def put(self, party: Hashable, parcel: Parcel) -> None:
+        row = self.rows.get(party)
+        if row is None:
+            row = self.rows[party] = deque()
+        row.append(parcel)
+
+    def fill(self, batch: Batch, timestamp: int) -> int:
+        """Move what fits from the rows into `batch` and `flying`; the bytes that were given up instead.
+
+        A parcel whose request has failed or gone away is dropped. One that doesn't fit whole stays the
+        first with its rest.
         """
         dropped = 0
-        queue, flying = self.queue, self.flying
-        while queue:
-            parcel = queue[0]
+        rows, flying = self.rows, self.flying
+        while rows:
+            party, row = next(iter(rows.items()))
+            parcel = row[0]
             if parcel.ticket.done.done():
-                queue.popleft()
                 dropped += parcel.size
-                continue
-            records = parcel.records
-            if parcel.handed:
-                records = records[parcel.handed :]
-            for headers, value in records:
-                if (
-                    batch.append(timestamp=timestamp, key=None, value=value, headers=headers)
-                    is None
-                ):
-                    return dropped
-                parcel.handed += 1
-            queue.popleft()
-            flying.append(parcel)
+            else:
+                records = parcel.records
+                if parcel.handed:
+                    records = records[parcel.handed :]
+                for headers, value in records:
+                    if (
+                        batch.append(timestamp=timestamp, key=None, value=value, headers=headers)
+                        is None
+                    ):
+                        return dropped
+                    parcel.handed += 1
+                flying.append(parcel)
+            row.popleft()
+            if not row:
+                del rows[party]
+            elif len(rows) > 1:
+                rows[party] = rows.pop(party)
         return dropped
 
     def expire(self, now: float) -> int:
@@ -109,11 +128,13 @@ class Lane:
         What is under way gets its answer too, but may still arrive.
         """
         dropped = 0
-        queue = self.queue
-        while queue and queue[0].deadline <= now:
-            parcel = queue.popleft()
-            parcel.ticket.fail("Kafka did not take the write in time")
-            dropped += parcel.size
+        for party, row in list(self.rows.items()):
+            while row and row[0].deadline <= now:
+                parcel = row.popleft()
+                parcel.ticket.fail("Kafka did not take the write in time")
+                dropped += parcel.size
+            if not row:
+                del self.rows[party]
         for parcel in self.flying:
             if parcel.deadline <= now:
                 parcel.ticket.fail("Kafka does not acknowledge in time")
@@ -135,7 +156,8 @@ class Lane:
             parcel.ticket.fail(reason)
             size += parcel.size
         self.flying.clear()
-        if self.queue and self.queue[0].handed:
+        first = next(iter(self.rows.values()), None)
+        if first is not None and first[0].handed:
             # its other part was in that batch
-            self.queue[0].ticket.fail(reason)
+            first[0].ticket.fail(reason)
         return size
