@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from array import array
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -65,7 +65,8 @@ class OpenLoop:
         self._port = port
         self._wanted = connections
         self._all: list[Connection] = []
-        self._free: list[Connection] = []
+        self._free: deque[Connection] = deque()
+        """The one that was used longest ago is next: the server lets go of those that never say anything."""
         self._record = Record()
         self._started = 0.0
 
@@ -76,7 +77,7 @@ class OpenLoop:
                 lambda: Connection(self._answered), "127.0.0.1", self._port
             )
             self._all.append(made)
-        self._free = list(self._all)
+        self._free = deque(self._all)
 
     def close(self) -> None:
         for connection in self._all:
@@ -98,7 +99,7 @@ class OpenLoop:
         while (now := time.perf_counter() - started) < seconds:
             while record.sent + record.unsent < now * rate:
                 if self._free:
-                    self._free.pop().post(next(source), time.perf_counter())
+                    self._free.popleft().post(next(source), time.perf_counter())
                     record.sent += 1
                 else:
                     record.unsent += 1
