@@ -86,7 +86,10 @@ class LimitedServer(web.Server):
         for connection in leaving or [newest]:
             # at once, as the loop tells of a lost connection only later
             transport = self._connections.pop(connection)
-            _reset(transport)
+            if connection is newest:
+                self._loop.call_soon(_reset, transport)  # aiohttp is about to start its task
+            else:
+                _reset(transport)
             metrics.CONNECTIONS_CUT.inc("crowded")
         now = self._loop.time()
         if now >= self._next_log_at:

@@ -112,7 +112,11 @@ async def _crowd(small: Hub, client: Client) -> None:
     await asyncio.to_thread(_exchange, small)
     first = await asyncio.to_thread(_open, small.port, LIMIT // 2)
     await asyncio.to_thread(_read_answers, first)  # so that these are the ones that came first
-    later = await asyncio.to_thread(_open, small.port, LIMIT)
+    later = await asyncio.to_thread(_open, small.port, 3 * LIMIT // 4)
+    await asyncio.to_thread(
+        _read_answers, later
+    )  # what is not yet served does not idle, and is not cut
+    later += await asyncio.to_thread(_open, small.port, LIMIT // 4)
     try:
 
         async def have_gone() -> Any:
