@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -33,6 +33,11 @@ class RoundRobin(Generic[T]):
         else:
             row.append(item)
 
+    @property
+    def first(self) -> T:
+        """The one that `pop` would take."""
+        return next(iter(self._rows.values()))[0]
+
     def pop(self) -> T:
         """The first item of the party whose turn it is."""
         party = next(iter(self._rows))
@@ -41,3 +46,13 @@ class RoundRobin(Generic[T]):
         if row:
             self._rows[party] = row
         return item
+
+    def pop_while(self, condition: Callable[[T], bool]) -> list[T]:
+        """Of each party the first items that meet the condition; it costs none of them its turn."""
+        popped = []
+        for party, row in list(self._rows.items()):
+            while row and condition(row[0]):
+                popped.append(row.popleft())
+            if not row:
+                del self._rows[party]
+        return popped

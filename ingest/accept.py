@@ -202,7 +202,7 @@ class Acceptor:
         lane = self._lanes.get((topic, partition))
         if lane is None:
             lane = self._lanes[topic, partition] = Lane(topic, partition)
-        lane.put(party, parcel)
+        lane.rows.push(party, parcel)
         if lane.pump is None:
             lane.pump = asyncio.create_task(self._pump(lane))
             lane.pump.add_done_callback(_report)

@@ -7,11 +7,11 @@ of the producer or, at its deadline, for good: what was not handed over in time 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from headwater.errors import Unavailable
+from headwater.roundrobin import RoundRobin
 
 Record: TypeAlias = tuple[list[tuple[str, bytes]], bytes]
 """Headers and value, as `wire.encode` gives them."""
@@ -74,21 +74,15 @@ class Lane:
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.rows: dict[Hashable, deque[Parcel]] = {}
-        """By workspace, none of them empty; the first one's turn is next."""
+        self.rows: RoundRobin[Parcel] = RoundRobin()
+        """By workspace."""
         self.flying: list[Parcel] = []
         self.handed_at: float | None = None
         self.pump: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """How many parcels are here, those under way too."""
-        return sum(map(len, self.rows.values())) + len(self.flying)
-
-    def put(self, party: Hashable, parcel: Parcel) -> None:
-        row = self.rows.get(party)
-        if row is None:
-            row = self.rows[party] = deque()
-        row.append(parcel)
+        return len(self.rows) + len(self.flying)
 
     def fill(self, batch: Batch, timestamp: int) -> int:
         """Move what fits from the rows into `batch` and `flying`; the bytes that were given up instead.
@@ -99,27 +93,23 @@ class Lane:
         dropped = 0
         rows, flying = self.rows, self.flying
         while rows:
-            party, row = next(iter(rows.items()))
-            parcel = row[0]
+            parcel = rows.first
             if parcel.ticket.done.done():
+                rows.pop()
                 dropped += parcel.size
-            else:
-                records = parcel.records
-                if parcel.handed:
-                    records = records[parcel.handed :]
-                for headers, value in records:
-                    if (
-                        batch.append(timestamp=timestamp, key=None, value=value, headers=headers)
-                        is None
-                    ):
-                        return dropped
-                    parcel.handed += 1
-                flying.append(parcel)
-            row.popleft()
-            if not row:
-                del rows[party]
-            elif len(rows) > 1:
-                rows[party] = rows.pop(party)
+                continue
+            records = parcel.records
+            if parcel.handed:
+                records = records[parcel.handed :]
+            for headers, value in records:
+                if (
+                    batch.append(timestamp=timestamp, key=None, value=value, headers=headers)
+                    is None
+                ):
+                    return dropped
+                parcel.handed += 1
+            rows.pop()
+            flying.append(parcel)
         return dropped
 
     def expire(self, now: float) -> int:
@@ -128,13 +118,9 @@ class Lane:
         What is under way gets its answer too, but may still arrive.
         """
         dropped = 0
-        for party, row in list(self.rows.items()):
-            while row and row[0].deadline <= now:
-                parcel = row.popleft()
-                parcel.ticket.fail("Kafka did not take the write in time")
-                dropped += parcel.size
-            if not row:
-                del self.rows[party]
+        for parcel in self.rows.pop_while(lambda parcel: parcel.deadline <= now):
+            parcel.ticket.fail("Kafka did not take the write in time")
+            dropped += parcel.size
         for parcel in self.flying:
             if parcel.deadline <= now:
                 parcel.ticket.fail("Kafka does not acknowledge in time")
@@ -156,8 +142,7 @@ class Lane:
             parcel.ticket.fail(reason)
             size += parcel.size
         self.flying.clear()
-        first = next(iter(self.rows.values()), None)
-        if first is not None and first[0].handed:
+        if self.rows and self.rows.first.handed:
             # its other part was in that batch
-            first[0].ticket.fail(reason)
+            self.rows.first.ticket.fail(reason)
         return size

@@ -41,21 +41,21 @@ def _filled(lane: Lane, most: int) -> str:
 async def test_who_floods_doesnt_stand_before_others() -> None:
     lane = Lane("topic", 0)
     for number in range(3):
-        lane.put("flood", _parcel(f"f{number}a", f"f{number}b"))
-    lane.put("honest", _parcel("h0"))
-    lane.put("honest", _parcel("h1"))
+        lane.rows.push("flood", _parcel(f"f{number}a", f"f{number}b"))
+    lane.rows.push("honest", _parcel("h0"))
+    lane.rows.push("honest", _parcel("h1"))
     assert (_filled(lane, 100), len(lane)) == ("f0a f0b h0 f1a f1b h1 f2a f2b", 5)
     lane.land()
-    assert (len(lane), lane.rows) == (0, {})
+    assert (len(lane), bool(lane.rows)) == (0, False)
 
 
 async def test_a_parcel_that_doesnt_fit_goes_on_in_the_next_batch() -> None:
     lane = Lane("topic", 0)
     whole, long = _parcel("a"), _parcel("b", "c", "d")
-    lane.put("first", whole)
-    lane.put("first", long)
+    lane.rows.push("first", whole)
+    lane.rows.push("first", long)
     assert _filled(lane, 3) == "a b c"
-    lane.put("second", _parcel("x"))
+    lane.rows.push("second", _parcel("x"))
     lane.land()
     assert (whole.ticket.done.done(), long.ticket.done.done()) == (True, False)
     assert _filled(lane, 3) == "d x"
@@ -67,7 +67,7 @@ async def test_a_batch_that_fails_fails_all_that_have_a_part_in_it() -> None:
     lane = Lane("topic", 0)
     parcels = [_parcel("a"), _parcel("b", "c"), _parcel("d")]
     for parcel in parcels:
-        lane.put("first", parcel)
+        lane.rows.push("first", parcel)
     assert _filled(lane, 2) == "a b"
     lane.crash("gone")
     assert [parcel.ticket.done.done() for parcel in parcels] == [True, True, False]
@@ -84,8 +84,8 @@ async def test_what_waits_too_long_is_given_up_in_every_row() -> None:
     lane = Lane("topic", 0)
     late = [_parcel("a", deadline=1), _parcel("x", deadline=1)]
     for party, parcel in zip(("first", "second"), late, strict=True):
-        lane.put(party, parcel)
-    lane.put("first", _parcel("b", deadline=5))
+        lane.rows.push(party, parcel)
+    lane.rows.push("first", _parcel("b", deadline=5))
     assert lane.expire(2) == sum(parcel.size for parcel in late)
     for parcel in late:
         with pytest.raises(Unavailable):
