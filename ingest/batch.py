@@ -268,7 +268,7 @@ async def judge_items(
     """The good items, and a result for each item: those of the good ones are to be set. `sent` is used up. Lets other
     workspaces go first now and then.
 
-    One item after the other is written, judged and forgotten.
+    One item after the other is read or written, judged and forgotten.
 
     Raises:
         Refused: 400, an item nests too deep, or the batch is no JSON.

@@ -37,7 +37,6 @@ log = structlog.get_logger()
 FETCHED_BATCHES = 4
 """Batches that one fetch may bring: each but the first is judged while Postgres works on the one before."""
 
-
 TOGETHER_SECONDS = 1.0
 """Longer than all batches take but those of a large backlog, which fill every busy partition's prefetch anyway."""
 

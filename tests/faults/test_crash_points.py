@@ -12,7 +12,7 @@ from processor.crash import CrashPoint, Step
 from tests.faults.books import Books
 from tests.hub import Client, Hub, wait_for
 
-LIMIT_SECONDS = 40
+LIMIT_SECONDS = 20
 
 
 @pytest.mark.timeout(360)  # a processor is started for each step

@@ -81,7 +81,7 @@ async def test_an_honest_client_is_served_beside_10_000_connections(
         # those that say nothing are let go soon, the others are all there
         assert _ended(connections) <= 2 * MANY // 3 + 1
         print(f"{seconds:.3f} s for a write and a read; {grown / MANY:.0f} bytes a connection")  # noqa: T201
-        assert seconds < 20  # far from it where nothing else runs
+        assert seconds < 5
         assert grown < MANY * 40_000
 
         async def are_let_go() -> Any:
@@ -113,9 +113,8 @@ async def _crowd(small: Hub, client: Client) -> None:
     first = await asyncio.to_thread(_open, small.port, LIMIT // 2)
     await asyncio.to_thread(_read_answers, first)  # so that these are the ones that came first
     later = await asyncio.to_thread(_open, small.port, 3 * LIMIT // 4)
-    await asyncio.to_thread(
-        _read_answers, later
-    )  # what is not yet served does not idle, and is not cut
+    # what is not yet served does not idle: without an idle one the newest would be cut
+    await asyncio.to_thread(_read_answers, later)
     later += await asyncio.to_thread(_open, small.port, LIMIT // 4)
     try:
 
