@@ -254,6 +254,12 @@ PAGES = Counter("headwater_stream_pages_total", "Pages that were read from feeds
 UPDATES_SENT = Counter("headwater_stream_updates_sent_total", "Updates on those pages.")
 WAITERS = Gauge("headwater_stream_waiters", "Readers that wait for a feed to grow.")
 READERS = Gauge("headwater_stream_readers", "Readers that wait for a feed or follow it.")
+FEED_CONNECTIONS_IN_USE = Gauge(
+    "headwater_stream_postgres_in_use", "Connections to Postgres that read pages of feeds now."
+)
+FEED_CONNECTIONS_AWAITED = Gauge(
+    "headwater_stream_postgres_waiting", "Who waits for a connection to read a page of a feed."
+)
 TICKER_QUERIES = Counter(
     "headwater_stream_ticker_queries_total", "Queries for the last offsets of all feeds waited on."
 )

@@ -25,6 +25,7 @@ class PostgresSettings:
     idle_in_transaction_seconds: float = 10.0
     statement_seconds: float = 60.0
     web_connections: int = 8
+    feed_connections: int = 4
     processor_connections: int = 4
 
     @classmethod
@@ -38,6 +39,7 @@ class PostgresSettings:
             ),
             statement_seconds=_number(environ, "HEADWATER_POSTGRES_STATEMENT_SECONDS", 60.0),
             web_connections=_integer(environ, "HEADWATER_POSTGRES_WEB_CONNECTIONS", 8, least=2),
+            feed_connections=_integer(environ, "HEADWATER_POSTGRES_FEED_CONNECTIONS", 4, least=1),
             processor_connections=_integer(
                 environ, "HEADWATER_POSTGRES_PROCESSOR_CONNECTIONS", 4, least=2
             ),

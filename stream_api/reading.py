@@ -17,12 +17,11 @@ from headwater.domain.ids import FeedOffset, WorkspaceId
 from headwater.errors import Refused
 from headwater.http.caller import FOLLOWERS
 from headwater.http.gate import Seat
-from headwater.http.keys import POOL
 from headwater.postgres import feed
 from headwater.postgres.feed import FeedFilter, FeedPage, Form
 from headwater.postgres.pool import Connection
 from stream_api.follow import Follower
-from stream_api.keys import FOLLOWER, READERS, STREAM
+from stream_api.keys import FEED_POOL, FOLLOWER, READERS, STREAM
 from stream_api.reader import Reader, enter_reader
 
 STEP_BYTES = 512 * 1024
@@ -165,7 +164,7 @@ class Reading:
     async def _read(self, after: int | None, limit: int) -> list[FeedPage]:
         pages: list[FeedPage] = []
         left_bytes = STEP_BYTES
-        async with self.request.app[POOL].connection() as conn:
+        async with self.request.app[FEED_POOL].connection() as conn:
             while True:  # ends: each page is the last one, or brings `after` forward
                 page = await self._read_page(conn, after, min(limit, self.rows), left_bytes)
                 if page.is_expired:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from operator import itemgetter
+from types import MappingProxyType
 from typing import cast
 
 from headwater.domain.ids import FeedOffset, NodeId, WorkspaceId
@@ -47,6 +48,22 @@ class Form(StrEnum):
 _READ_PAGE = {form: SQL["read_page"].replace("{row}", SQL[f"row_of_{form}"]) for form in Form}
 
 
+PINNED_PLAN = MappingProxyType(
+    {
+        "plan_cache_mode": "force_generic_plan",
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "enable_nestloop": "off",
+    }
+)
+"""Settings for the connections that run `read_page` and nothing else.
+
+Its one sound plan is known: along the primary keys, and one hash join. A planner without statistics, as on
+tables that have just grown, sorts all the rows that a filter may look through, or compares each update with
+each document. With its other ways closed it can't, and needn't think anew for each page.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedPage:
     """Updates of the feed, ready to be sent.
@@ -85,7 +102,8 @@ async def read_page(
     """The updates after an offset, at most `limit`, looking at no more than `scan_rows` rows.
 
     `after` None starts before the first update that is kept. Documents are stored text, never parsed:
-    Postgres puts the page together, in one statement and so one snapshot. It ends after the document
+    Postgres puts the page together, in one statement and so one snapshot; the connection should be one with
+    `PINNED_PLAN`. It ends after the document
     that reaches `limit_bytes`; the documents before that one are shorter in sum.
     """
     scan = limit if wanted.is_open else max(limit, scan_rows)

@@ -27,7 +27,8 @@ page AS MATERIALIZED (
 ),
 -- The first version of an event stays in events until the event changes. Ids of events grow with time, so
 -- that those of a page lie close together: one scan of the primary key finds them all, where a look for
--- each took most of the page's time. MATERIALIZED, or a planner without statistics repeats it for each update.
+-- each took most of the page's time. MATERIALIZED, or a planner without statistics that is free to (see
+-- PINNED_PLAN in feed.py) repeats it for each update.
 found AS MATERIALIZED (
     SELECT e.id, e.version, e.document
     FROM events e

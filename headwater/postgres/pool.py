@@ -7,9 +7,10 @@ other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TypeAlias
 
 import asyncpg
@@ -86,8 +87,10 @@ class Pool:
         min_size: int,
         max_size: int,
         statement_seconds: float | None,
+        session: Mapping[str, str],
     ) -> None:
         self._settings = settings
+        self._session = session
         self._statement_seconds = statement_seconds
         self._min_size = min_size
         self._max_size = max_size
@@ -125,7 +128,8 @@ class Pool:
                     server_settings={
                         "idle_in_transaction_session_timeout": str(
                             int(self._settings.idle_in_transaction_seconds * 1000)
-                        )
+                        ),
+                        **self._session,
                     },
                 )
             return self._pool
@@ -200,16 +204,26 @@ class Pool:
             pool.terminate()
 
 
+_AS_THE_SERVER_SAYS: Mapping[str, str] = MappingProxyType({})
+
+
 async def open_pool(
     settings: PostgresSettings,
     *,
     min_size: int = 1,
     max_size: int = 8,
     statement_seconds: float | None = None,
+    session: Mapping[str, str] = _AS_THE_SERVER_SAYS,
 ) -> Pool:
     """A pool that connects when it is first used.
 
     A statement that takes longer than `statement_seconds` is `Unavailable`: Postgres may have fallen silent.
-    Without it a statement takes as long as it takes.
+    Without it a statement takes as long as it takes. `session` are settings of Postgres for its connections.
     """
-    return Pool(settings, min_size=min_size, max_size=max_size, statement_seconds=statement_seconds)
+    return Pool(
+        settings,
+        min_size=min_size,
+        max_size=max_size,
+        statement_seconds=statement_seconds,
+        session=session,
+    )

@@ -19,8 +19,9 @@ from headwater.postgres import customers as customer_rows
 from headwater.postgres import events, feed, outcomes, search
 from headwater.postgres.config import write_node
 from headwater.postgres.feed import FeedFilter, Form
-from headwater.postgres.pool import Connection, Pool
+from headwater.postgres.pool import Connection, Pool, open_pool
 from headwater.postgres.search import EventFilter, Kind, SortKey
+from headwater.settings import PostgresSettings
 from tests.postgres.writer import Writer, make_writer
 
 EVENTS = 120_000
@@ -76,21 +77,43 @@ class Grown:
 
     async def plans(self, run: Callable[[Connection], Awaitable[Any]], mode: str) -> list[Any]:
         """The plan of each statement that `run` sends, with what it did."""
-        sent: list[tuple[str, tuple[Any, ...]]] = []
         async with self.writer.pool.transaction() as conn:
             await conn.execute(f"SET LOCAL plan_cache_mode = {mode}")
-            with conn.query_logger(lambda record: sent.append((record.query, record.args))):
-                found = await run(conn)
-                await asyncio.sleep(0)  # asyncpg tells its loggers in the next round of the loop
-            assert found, "the statement found nothing: its plan says nothing"
             plans = []
-            for query, args in sent:
-                explained = await conn.fetchval(
-                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", *args
-                )
-                plans.append(orjson.loads(explained)[0]["Plan"])
+            for query, args in await _sent(conn, run):
+                await conn.execute(f"PREPARE hot AS {query}")
+                plans.append(await _explain(conn, args))
+                await conn.execute("DEALLOCATE hot")
         assert plans
         return plans
+
+
+async def _sent(
+    conn: Connection, run: Callable[[Connection], Awaitable[Any]]
+) -> list[tuple[str, tuple[Any, ...]]]:
+    """The statements that `run` sends, with their parameters."""
+    sent: list[tuple[str, tuple[Any, ...]]] = []
+    with conn.query_logger(lambda record: sent.append((record.query, record.args))):
+        found = await run(conn)
+        await asyncio.sleep(0)  # asyncpg tells its loggers in the next round of the loop
+    assert found, "the statement found nothing: its plan says nothing"
+    return sent
+
+
+async def _explain(conn: Connection, args: tuple[Any, ...]) -> Any:
+    """What the statement `hot` does with `args`: only one that is prepared can have a generic plan."""
+    given = f"({', '.join(_literal(arg) for arg in args)})" if args else ""
+    explained = await conn.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE hot{given}")
+    return orjson.loads(explained)[0]["Plan"]
+
+
+def _literal(value: Any) -> str:
+    """Postgres takes its type from where it is used."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return "'{" + ",".join(f'"{item}"' for item in value) + "}'"
+    return f"'{value}'"
 
 
 def _steps(plan: Any) -> Iterator[Any]:
@@ -209,3 +232,48 @@ async def test_hot_statements_use_their_indexes(grown: Grown) -> None:
                 if pages > most_pages:
                     faults.append(f"{name}, {mode}: touches {pages} pages")
     assert not faults, "\n".join(faults)
+
+
+async def test_a_page_needs_no_statistics(database_url: str, pool: Pool) -> None:
+    """Its connection has planned it when the tables were empty, and they have grown ever since."""
+    writer = await make_writer(pool)
+    some = FeedFilter(nodes=frozenset(NODES[:10]))
+
+    def page(after: int, wanted: FeedFilter) -> Callable[[Connection], Awaitable[Any]]:
+        return lambda conn: feed.read_page(
+            conn,
+            writer.workspace_id,
+            after,
+            form=Form.PAGE,
+            limit=250,
+            limit_bytes=2**20,
+            scan_rows=20_000,
+            wanted=wanted,
+        )
+
+    feed_pool = await open_pool(
+        PostgresSettings(database_url=database_url), max_size=1, session=feed.PINNED_PLAN
+    )
+    try:
+        async with feed_pool.connection() as reader:
+            *_, (query, _) = await _sent(reader, page(0, some))  # asyncpg asks about types before
+            await reader.execute(f"PREPARE hot AS {query}")
+            async with pool.connection() as conn:
+                for table in sorted(BIG):
+                    await conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+                await conn.execute(_fill(writer.workspace_id))
+            faults = []
+            for after in (1_000, CUSTOMERS + 30_000):
+                for wanted in (FeedFilter(), some):
+                    *_, (_, args) = await _sent(reader, page(after, wanted))
+                    plan = await _explain(reader, args)
+                    assert plan["Actual Rows"] == 251
+                    for step in _steps(plan):
+                        rows = step["Actual Rows"] * step["Actual Loops"]
+                        rows += step.get("Rows Removed by Filter", 0)
+                        rows += step.get("Rows Removed by Join Filter", 0)
+                        if rows > 1_000:
+                            faults.append(f"{after}, {wanted}: {step['Node Type']} of {rows} rows")
+            assert not faults, "\n".join(faults)
+    finally:
+        await feed_pool.close()
