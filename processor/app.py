@@ -13,7 +13,7 @@ from headwater import clock, metrics
 from headwater.errors import Contended, Unavailable
 from headwater.kafka import ensure_topics, open_producer
 from headwater.postgres.outcomes import delete_expired_operations, delete_old_rejections
-from headwater.postgres.pool import Pool, open_pool
+from headwater.postgres.pool import BY_INDEX, Pool, open_pool
 from headwater.settings import Settings
 from headwater.validation import Validator, load_schemas
 from processor.batch import Parts
@@ -40,7 +40,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         if stop.is_set():
             return
         pool = await open_pool(
-            settings.postgres, min_size=2, max_size=settings.postgres.processor_connections
+            settings.postgres,
+            min_size=2,
+            max_size=settings.postgres.processor_connections,
+            session=BY_INDEX,
         )
         stack.push_async_callback(pool.close)
         # a lost or doubled result is harmless; an idempotent producer whose sequence broke never recovers

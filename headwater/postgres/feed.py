@@ -12,7 +12,7 @@ from typing import cast
 
 from headwater.domain.ids import FeedOffset, NodeId, WorkspaceId
 from headwater.postgres import statements
-from headwater.postgres.pool import Connection, Pool
+from headwater.postgres.pool import BY_INDEX, Connection, Pool
 
 SQL = statements.load("feed")
 
@@ -48,14 +48,7 @@ class Form(StrEnum):
 _READ_PAGE = {form: SQL["read_page"].replace("{row}", SQL[f"row_of_{form}"]) for form in Form}
 
 
-PINNED_PLAN = MappingProxyType(
-    {
-        "plan_cache_mode": "force_generic_plan",
-        "enable_seqscan": "off",
-        "enable_bitmapscan": "off",
-        "enable_nestloop": "off",
-    }
-)
+PINNED_PLAN = MappingProxyType({**BY_INDEX, "enable_bitmapscan": "off", "enable_nestloop": "off"})
 """Settings for the connections that run `read_page` and nothing else.
 
 Its one sound plan is known: along the primary keys, and one hash join. A planner without statistics, as on

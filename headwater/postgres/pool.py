@@ -204,6 +204,14 @@ class Pool:
             pool.terminate()
 
 
+BY_INDEX: Mapping[str, str] = MappingProxyType(
+    {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+)
+"""Settings for connections whose statements all have one sound plan, along indexes.
+
+It is made once, and holds while the tables grow: one that was made when they were empty would read them whole.
+"""
+
 _AS_THE_SERVER_SAYS: Mapping[str, str] = MappingProxyType({})
 
 
