@@ -35,6 +35,7 @@ from headwater.http.body import (
     MAX_DEPTH,
     as_object,
     check_depth,
+    find_forbidden_character,
     media_type_of,
     parse_json,
     parse_shallow,
@@ -161,7 +162,7 @@ def _find_pieces(body: bytes, name: str) -> Pieces | None:
 def _elements(body: bytes, name: str) -> list[JsonValue]:
     value = parse_shallow(body)
     try:
-        return _read_list(value, name)
+        return _read_list(value, name, body)
     except Refused:
         check_depth(body)
         raise
@@ -204,13 +205,17 @@ def _refuse_batch(error: FieldError) -> refusals.Refusal:
     return refusals.request_not_valid("source batch is not valid", error)
 
 
-def _read_list(value: JsonValue, name: str) -> list[JsonValue]:
+def _read_list(value: JsonValue, name: str, body: bytes) -> list[JsonValue]:
     if not isinstance(value, dict):
         raise Refused(_refuse_batch(FieldError(message="expected type object", path="")))
-    for member in value:
-        if member != name:
-            fault = FieldError(message="property is not defined", path=pointer_of([member]))
-            raise Refused(_refuse_batch(fault))
+    # the list's own items are looked at one by one
+    around = {member: inner for member, inner in value.items() if member != name}
+    forbidden = find_forbidden_character(around, body)
+    if forbidden is not None:
+        raise Refused(_refuse_batch(forbidden))
+    for member in around:
+        fault = FieldError(message="property is not defined", path=pointer_of([member]))
+        raise Refused(_refuse_batch(fault))
     items = value.get(name)
     if items is None:
         fault = FieldError(message="required property is missing", path=f"/{name}")
@@ -294,6 +299,7 @@ async def _judge_each(
 ) -> tuple[list[Item[C]], list[JsonObject]]:
     good: list[Item[C]] = []
     results: list[JsonObject] = [{} for _ in sent]
+    refused: list[tuple[int, refusals.Refusal]] = []
     gate = request.app[GATE]
     sent.reverse()
     for place in range(len(sent)):
@@ -303,7 +309,10 @@ async def _judge_each(
         try:
             good.append(judge(place, item))
         except Refused as exc:
-            results[place] = item_error(exc.refusal, error_body(exc.refusal, request))
+            refused.append((place, exc.refusal))
+    # told and counted at the end: after a wrong guess all are judged once more
+    for place, refusal in refused:
+        results[place] = item_error(refusal, error_body(refusal, request))
     return good, results
 
 

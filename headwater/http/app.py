@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
 
 from headwater import metrics
 from headwater.clock import monotonic
@@ -46,6 +46,9 @@ CLIENT_GONE = 499
 _OVERRIDES = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _TRACEABLE = re.compile(r"[\x21-\x7e]{1,128}")
+_UNKNOWN_METHOD = re.compile(r"\n  b'([A-Z][A-Z0-9-]{0,31}) [^ ]+ HTTP/1\.[01]'\n")
+"""Where aiohttp tells of a method that it doesn't know: as Python writes the first line of the request. What looks
+like no method, as `get`, is no request at all."""
 
 
 def build_app(
@@ -148,6 +151,8 @@ def answer_to_no_request(
     refusal = refusals.internal_error()
     if isinstance(exc, HeadTooSlow):
         refusal = refusals.request_timeout("the head of the request", exc.seconds)
+    elif isinstance(exc, BadHttpMethod) and (line := _UNKNOWN_METHOD.search(exc.message)):
+        refusal = refusals.method_not_supported(line[1])
     elif status < 500:
         is_long = isinstance(exc, LineTooLong)
         refusal = refusals.malformed_request("the URL or a header is too long" if is_long else "")

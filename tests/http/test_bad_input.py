@@ -106,6 +106,17 @@ async def test_unknown_members_of_the_envelope(write: Write, kind: str) -> None:
 
 
 @WRITES
+async def test_a_nul_beside_the_members_of_the_envelope(write: Write, kind: str) -> None:
+    for name, value, path in (
+        ("a\0", 1, "/a\\u0000"),
+        ("a", "\0", "/a"),
+        ("a", [{"b": "\0"}], "/a/0/b"),
+    ):
+        answer = await write.send(orjson.dumps({**write.body, name: value}))
+        refused(answer, 400, KINDS[kind], ("character not allowed", path))
+
+
+@WRITES
 async def test_of_duplicate_members_the_last_wins(write: Write, kind: str) -> None:
     name = next(iter(write.body))
     bad = b'{"%s":5,' % name.encode() + orjson.dumps(write.body)[1:]

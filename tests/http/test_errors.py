@@ -101,6 +101,20 @@ async def test_an_expectation_that_is_not_met(client: Client) -> None:
         _is_error(answer, 417, "Expectation Failed")
 
 
+@pytest.mark.parametrize("method", ["FOO", "GETX", "VERSION-CONTROLS"])
+async def test_a_method_that_nobody_knows(client: Client, method: str) -> None:
+    there = urlsplit(client.hub.url)
+    reader, writer = await asyncio.open_connection(there.hostname, there.port)
+    writer.write(b"%b /hub/v1/me HTTP/1.1\r\nHost: x\r\n\r\n" % method.encode())
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    head, _, text = answer.partition(b"\r\n\r\n")
+    assert head.split(b"\r\n")[0].partition(b" ")[2] == b"405 Method Not Allowed"
+    body = json.loads(text)
+    assert body["message"] == f"Request method '{method}' not supported"
+    assert set(body) == {"message", "logref", "data", "errors"}
+
+
 @pytest.mark.parametrize(
     "customer_id", ["123", "not-existing", "{a}", pytest.param(str(uuid.uuid4()), id="another")]
 )

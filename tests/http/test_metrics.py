@@ -114,6 +114,19 @@ async def test_writes_and_reads_are_counted(metered: MeteredHub, caller: Client)
     assert await metered.value("headwater_ingest_waiting_bytes") == 0
 
 
+async def test_a_refused_item_counts_once_also_where_a_batch_is_read_twice(
+    metered: MeteredHub, caller: Client
+) -> None:
+    name = "headwater_ingest_items_refused_total"
+    before = await metered.value(name, reason="event_not_valid")
+    # the list in the last item looks like the beginnings of items
+    last = {"type": "noSuchType", "properties": {"list": [{"type": "a"}, {"type": "b"}]}}
+    events = [*({"type": f"noSuchType{n}"} for n in range(6)), last]
+    answer = await caller.call("POST", "/events/batch", {"events": events})
+    assert (answer.status, answer.body["rejected"]) == (202, 7)
+    assert await metered.value(name, reason="event_not_valid") == before + 7
+
+
 async def test_a_url_that_is_no_route_is_no_label(metered: MeteredHub, caller: Client) -> None:
     before = await metered.value("headwater_http_requests_total", route="none", status="4xx")
     for path in ("/nothing", f"/{uuid.uuid4()}"):
