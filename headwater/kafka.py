@@ -33,6 +33,19 @@ def translated() -> Iterator[None]:
         raise Unavailable(f"Kafka: {exc!r}") from exc
 
 
+def _connection(settings: KafkaSettings) -> dict[str, Any]:
+    """What every client needs to reach the brokers."""
+    security = settings.security
+    return {
+        "bootstrap_servers": settings.bootstrap,
+        "security_protocol": security.protocol,
+        "ssl_context": security.context,
+        "sasl_mechanism": security.mechanism,
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": security.password,
+    }
+
+
 async def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> AIOKafkaProducer:
     """A started producer that is acknowledged by all replicas and, if `idempotent`, never doubles a record.
 
@@ -43,7 +56,7 @@ async def open_producer(settings: KafkaSettings, *, idempotent: bool = True) -> 
         Unavailable: no broker answers.
     """
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap,
+        **_connection(settings),
         enable_idempotence=idempotent,
         acks="all",
         linger_ms=0,
@@ -102,7 +115,7 @@ def _cut(connection: Any) -> None:
 def build_consumer(settings: KafkaSettings, **options: object) -> AIOKafkaConsumer:
     """A consumer that never commits to Kafka and holds little ahead; not started."""
     return AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap,
+        **_connection(settings),
         enable_auto_commit=False,
         # prefetch is per partition: the default of 1 MiB each is memory for nothing
         max_partition_fetch_bytes=512 * 1024,
@@ -164,7 +177,7 @@ async def ensure_topics(settings: KafkaSettings) -> None:
         NewTopic(PENDING, 1, settings.replication_factor, topic_configs=short),
     ]
     with translated():
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
+        admin = AIOKafkaAdminClient(**_connection(settings))
         try:
             await admin.start()
             existing = set(await admin.list_topics())

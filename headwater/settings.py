@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -47,10 +48,88 @@ class PostgresSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSecurity:
+    """How to connect to Kafka. `context` is for the protocols with TLS, `username` and `password` for those with
+    SASL.
+    """
+
+    protocol: str = "PLAINTEXT"
+    context: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
+    mechanism: str = "PLAIN"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Certificates are read here, so that a wrong file ends the start.
+
+        What would not be used is refused: who sets a password or a certificate wants it to count.
+        """
+        protocol = _one_of(environ, "HEADWATER_KAFKA_SECURITY_PROTOCOL", _PROTOCOLS)
+        by_tls = (
+            "HEADWATER_KAFKA_CA_FILE",
+            "HEADWATER_KAFKA_CERT_FILE",
+            "HEADWATER_KAFKA_KEY_FILE",
+        )
+        by_sasl = ("HEADWATER_KAFKA_SASL_USERNAME", "HEADWATER_KAFKA_SASL_PASSWORD")
+        has_tls, has_sasl = protocol.endswith("SSL"), protocol.startswith("SASL")
+        for names, is_used in ((by_tls, has_tls), (by_sasl, has_sasl)):
+            for name in names:
+                if environ.get(name) and not is_used:
+                    raise SettingInvalid(
+                        f"{name} is set, but HEADWATER_KAFKA_SECURITY_PROTOCOL is {protocol}"
+                    )
+        username, password = (environ.get(name) for name in by_sasl)
+        if has_sasl and not (username and password):
+            raise SettingInvalid(
+                f"HEADWATER_KAFKA_SECURITY_PROTOCOL is {protocol}, expected {' and '.join(by_sasl)} too"
+            )
+        return cls(
+            protocol=protocol,
+            context=_kafka_context(environ) if has_tls else None,
+            mechanism=_one_of(environ, "HEADWATER_KAFKA_SASL_MECHANISM", _MECHANISMS),
+            username=username or None,
+            password=password or None,
+        )
+
+
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+
+
+def _kafka_context(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Brokers have to show a certificate of their name, of the named authorities or else those of the system."""
+    ca_file = environ.get("HEADWATER_KAFKA_CA_FILE")
+    cert_file = environ.get("HEADWATER_KAFKA_CERT_FILE")
+    key_file = environ.get("HEADWATER_KAFKA_KEY_FILE")
+    if key_file and not cert_file:
+        raise SettingInvalid(
+            "HEADWATER_KAFKA_KEY_FILE is set, expected HEADWATER_KAFKA_CERT_FILE too"
+        )
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as exc:
+        raise SettingInvalid(
+            f"HEADWATER_KAFKA_CA_FILE is {ca_file!r}, expected a file of certificates (PEM): {exc}"
+        ) from exc
+    if cert_file:
+        try:
+            # an encrypted key would be asked for at a terminal
+            context.load_cert_chain(cert_file, key_file or None, password=lambda: "")
+        except (OSError, ValueError) as exc:
+            raise SettingInvalid(
+                f"HEADWATER_KAFKA_CERT_FILE is {cert_file!r}, expected a certificate with its key, which is not "
+                f"encrypted (PEM), there or in HEADWATER_KAFKA_KEY_FILE: {exc}"
+            ) from exc
+    return context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSettings:
     """Partition counts are used when the topics are made; existing topics keep theirs."""
 
     bootstrap: str = ""
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
     customers_partitions: int = 4
     events_partitions: int = 4
     results_partitions: int = 8
@@ -61,6 +140,7 @@ class KafkaSettings:
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         return cls(
             bootstrap=environ.get("HEADWATER_KAFKA_BOOTSTRAP", ""),
+            security=KafkaSecurity.from_env(environ),
             customers_partitions=_integer(
                 environ, "HEADWATER_KAFKA_CUSTOMERS_PARTITIONS", 4, least=1
             ),
@@ -318,6 +398,14 @@ def _token(environ: Mapping[str, str], name: str) -> str | None:
         raise SettingInvalid(
             f"{name} has {len(text)} characters, expected 16 to 512 that are printable ASCII and no spaces"
         )
+    return text
+
+
+def _one_of(environ: Mapping[str, str], name: str, values: Sequence[str]) -> str:
+    """One of some words; the first is the default."""
+    text = environ.get(name) or values[0]
+    if text not in values:
+        raise SettingInvalid(f"{name} is {text!r}, expected one of {', '.join(values)}")
     return text
 
 

@@ -111,7 +111,11 @@ def up(port: int, workers: int, processors: int, home: Path) -> None:
     embedded ones; hubs that share a Kafka must share the database. Ctrl-C stops everything in order.
     """
     # the services would end by a wrong one, again and again
-    Settings.from_env()
+    settings = Settings.from_env()
+    if not settings.kafka.bootstrap and settings.kafka.security.protocol != "PLAINTEXT":
+        raise click.ClickException(
+            "HEADWATER_KAFKA_SECURITY_PROTOCOL is for a Kafka of your own, expected HEADWATER_KAFKA_BOOTSTRAP too"
+        )
     home = home.resolve()
     _check_home(home)
     # Ctrl-C, a closed terminal and a supervisor's SIGTERM all end in the same order
