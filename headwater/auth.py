@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from headwater.configuration import ConfigCache
 from headwater.domain.configuration import (
@@ -205,6 +206,31 @@ def find_network(text: str) -> IPv4Network | IPv6Network | None:
     if mapped is None or network.prefixlen < 96:
         return network
     return IPv4Network((int(mapped), network.prefixlen - 96))
+
+
+def forwarded_address(
+    remote: str | None, forwarded: Sequence[str], trusted: Sequence[IPv4Network | IPv6Network]
+) -> str | None:
+    """Who calls, if `remote` connects and the headers `forwarded` (`X-Forwarded-For`) say for whom.
+
+    Each proxy adds at the end who has connected to it, so only what a trusted one has added is believed, from the end
+    to the first address that is no such proxy's. None if what a trusted one has added is no address.
+    """
+    hops = ",".join(forwarded).split(",") if forwarded else []
+    address = remote
+    while hops and _is_within(address, trusted):
+        address = hops.pop().strip()
+    return address if _find_address(address) is not None else None
+
+
+def _find_address(text: str | None) -> IPv4Address | IPv6Address | None:
+    network = find_network((text or "").partition("%")[0])
+    return network.network_address if network is not None and network.num_addresses == 1 else None
+
+
+def _is_within(text: str | None, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    address = _find_address(text)
+    return address is not None and any(address in network for network in networks)
 
 
 def _is_allowed(remote: str | None, source: Source) -> bool:

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Self
 
 from headwater.errors import SettingInvalid
@@ -108,7 +109,7 @@ def _kafka_context(environ: Mapping[str, str]) -> ssl.SSLContext:
         )
     try:
         context = ssl.create_default_context(cafile=ca_file or None)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         raise SettingInvalid(
             f"HEADWATER_KAFKA_CA_FILE is {ca_file!r}, expected a file of certificates (PEM): {exc}"
         ) from exc
@@ -160,11 +161,14 @@ class HttpSettings:
     has to take something of its answer every `send_seconds`.
 
     At most `connections` are open and `requests` at work at once, whose bodies hold `request_bytes`.
+
+    Of what `trusted_proxies` say in `X-Forwarded-For`, a client's address is believed.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str | None = None
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     unready_seconds: float = 0.5
     drain_seconds: float = 8.0
     head_seconds: float = 10.0
@@ -181,6 +185,7 @@ class HttpSettings:
             host=environ.get("HEADWATER_HTTP_HOST") or "127.0.0.1",
             port=_port(environ, "HEADWATER_HTTP_PORT", 8080),
             public_url=environ.get("HEADWATER_HTTP_PUBLIC_URL") or None,
+            trusted_proxies=_networks(environ, "HEADWATER_HTTP_TRUSTED_PROXIES"),
             unready_seconds=_number(environ, "HEADWATER_HTTP_UNREADY_SECONDS", 0.5),
             drain_seconds=_number(environ, "HEADWATER_HTTP_DRAIN_SECONDS", 8.0),
             head_seconds=_number(environ, "HEADWATER_HTTP_HEAD_SECONDS", 10.0),
@@ -399,6 +404,19 @@ def _token(environ: Mapping[str, str], name: str) -> str | None:
             f"{name} has {len(text)} characters, expected 16 to 512 that are printable ASCII and no spaces"
         )
     return text
+
+
+def _networks(environ: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks between commas."""
+    found = []
+    for text in filter(None, (part.strip() for part in environ.get(name, "").split(","))):
+        try:
+            found.append(ip_network(text))
+        except ValueError:
+            raise SettingInvalid(
+                f"{name} has {text!r}, expected addresses or networks (CIDR) between commas"
+            ) from None
+    return tuple(found)
 
 
 def _one_of(environ: Mapping[str, str], name: str, values: Sequence[str]) -> str:

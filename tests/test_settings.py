@@ -73,3 +73,12 @@ def test_an_operator_token_that_can_be_guessed_or_not_be_sent_is_refused(token: 
     assert token not in str(caught.value)
     good = "x" * 16
     assert Settings.from_env({"HEADWATER_OPERATOR_TOKEN": good}).operator_token == good
+
+
+def test_a_trusted_proxy_that_is_no_address_is_refused() -> None:
+    name = "HEADWATER_HTTP_TRUSTED_PROXIES"
+    for text in ("proxy.example", "10.0.0.1/8", "10.0.0.0/33", "::1, x"):
+        with pytest.raises(SettingInvalid, match=f"{name} has "):
+            Settings.from_env({name: text})
+    good = Settings.from_env({name: "10.0.0.0/8,::1, "}).http.trusted_proxies
+    assert [str(network) for network in good] == ["10.0.0.0/8", "::1/128"]

@@ -6,13 +6,13 @@ from contextlib import nullcontext
 
 from aiohttp import web
 
-from headwater.auth import Caller
+from headwater.auth import Caller, forwarded_address
 from headwater.domain import refusal as refusals
 from headwater.domain.configuration import Node, Role, WorkspaceConfig, WorkspaceStatus
 from headwater.domain.ids import NodeId, WorkspaceId, find_uuid
 from headwater.errors import Refused
 from headwater.http.gate import OPERATOR, Seat
-from headwater.http.keys import AUTH, CONFIGS, GATE, THROTTLE
+from headwater.http.keys import AUTH, CONFIGS, GATE, SETTINGS, THROTTLE
 from headwater.postgres.pool import ON_BEHALF_OF
 
 _COUNTED = web.RequestKey("counted", bool)
@@ -44,8 +44,9 @@ async def authenticate(request: web.Request) -> Caller:
     auth, gate = app[AUTH], app[GATE]
     caller = auth.known_caller(token)
     if caller is None:
-        with nullcontext() if auth.is_finding(token, request.remote) else gate.asking():
-            caller = await auth.caller_of(token, request.remote)
+        address = _address_of(request)
+        with nullcontext() if auth.is_finding(token, address) else gate.asking():
+            caller = await auth.caller_of(token, address)
     if caller is None:
         raise Refused(refusals.not_authorized())
     seat = request.protocol
@@ -60,6 +61,14 @@ async def authenticate(request: web.Request) -> Caller:
         if gate.is_mixed:
             await gate.turn(place.party, request.content_length or 0)
     return caller
+
+
+def _address_of(request: web.Request) -> str | None:
+    """The client's address: of who connects, or whom a trusted proxy names."""
+    trusted = request.app[SETTINGS].http.trusted_proxies
+    if not trusted:
+        return request.remote
+    return forwarded_address(request.remote, request.headers.getall("X-Forwarded-For", []), trusted)
 
 
 async def enter(request: web.Request, *, write: bool = False) -> tuple[Caller, WorkspaceConfig]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -28,7 +29,7 @@ from yarl import URL
 
 from control_api.handlers import nodes, sources, workspaces
 from headwater import wire
-from headwater.auth import find_network
+from headwater.auth import find_network, forwarded_address
 from headwater.cli.feed import _Age, _before
 from headwater.cli.hub import read_env
 from headwater.cli.load import _read_orders
@@ -374,6 +375,12 @@ def uuid(data: bytes) -> None:
     if found is not None:
         assert str(found) == text.lower()
         was_minted(_ID, found)
+
+
+@_parser
+def forwarded_for(data: bytes) -> None:
+    address = forwarded_address("::1", [data.decode(errors="replace")], [ip_network("::/0")])
+    assert address is None or find_network(address.partition("%")[0]) is not None
 
 
 @_parser

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.http.callers import (
 )
 from tests.http.test_roles import ALLOWED, Things
 from tests.hub import Client, Hub, eventually
+from tests.servers import web_beside
 
 TESTS = Path(__file__).parent.parent
 ITEMS = {
@@ -318,3 +320,41 @@ async def test_an_address_in_a_header_passes_no_list_of_addresses(
     value = "for=203.0.113.7" if header == "Forwarded" else "203.0.113.7"
     answer = await outside.call("GET", "/updates", headers={header: value})
     refused(answer, 401, UNAUTHORIZED)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [
+        (["203.0.113.7"], 200),
+        (["198.51.100.1, 203.0.113.7"], 200),
+        (["203.0.113.7, 127.0.0.9"], 200),
+        # what the client itself has claimed stands before what the proxy has added
+        (["203.0.113.7, 198.51.100.1"], 401),
+        (["203.0.113.7", "198.51.100.1"], 401),
+        (["203.0.113.7, nonsense"], 401),
+        (["203.0.113.7,"], 401),
+        ([], 401),
+    ],
+)
+async def test_the_address_that_a_trusted_proxy_names_is_the_client_s(
+    client: Client, behind_proxy: Hub, forwarded: list[str], status: int
+) -> None:
+    """API2: and nobody else's word counts."""
+    body = {"name": "s", "provider": "API", "nodes": [client.node_id]}
+    made = await operator(client).call(
+        "POST",
+        "/configuration/sources",
+        {**body, "properties": {"allowedIPs": ["203.0.113.7"]}},
+    )
+    headers = [("Authorization", f"Bearer {made.body['token']}")]
+    headers += [("X-Forwarded-For", value) for value in forwarded]
+    url = f"{behind_proxy.url}{client.path('/updates')}"
+    async with client.http.get(url, headers=headers) as answer:
+        assert answer.status == status
+
+
+@pytest.fixture(scope="module")
+def behind_proxy(hub: Hub, server_folder: Path) -> Iterator[Hub]:
+    settings = {"HEADWATER_HTTP_TRUSTED_PROXIES": "127.0.0.0/8, ::1"}
+    with web_beside(hub, server_folder / "behind-proxy", settings) as beside:
+        yield beside
