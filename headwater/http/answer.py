@@ -14,7 +14,7 @@ from headwater.domain.json import JsonObject, JsonValue
 from headwater.domain.refusal import Refusal
 from headwater.http.keys import SETTINGS
 
-_JSON = "application/json; charset=utf-8"
+JSON = "application/json; charset=utf-8"
 
 COMMON_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -26,6 +26,14 @@ COMMON_HEADERS = {
 
 COMMON_LINES = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
 """The same as they are sent."""
+
+
+def plain_head(status: str, more: str, tracing_id: str, length: int) -> str:
+    """The head of an answer with a body on a connection that goes on; `more` are whole lines."""
+    return (
+        f"HTTP/1.1 {status}\r\n{more}X-Tracing-ID: {tracing_id}\r\n{COMMON_LINES}"
+        f"Content-Length: {length}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
+    )
 
 
 class Answer(web.Response):
@@ -55,11 +63,11 @@ class Answer(web.Response):
                 set_common_headers(self, self.tracing_id)
             return await super()._start(request)
         self._keep_alive = self._eof_sent = True
-        head = (
-            f"HTTP/1.1 {self._status} {self._reason}\r\n"
-            f"Content-Type: {self._headers[hdrs.CONTENT_TYPE]}\r\n"
-            f"X-Tracing-ID: {self.tracing_id}\r\n{COMMON_LINES}"
-            f"Content-Length: {len(self._body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
+        head = plain_head(
+            f"{self._status} {self._reason}",
+            f"Content-Type: {self._headers[hdrs.CONTENT_TYPE]}\r\n",
+            self.tracing_id,
+            len(self._body),
         )
         writer = request.writer
         await writer.write(head.encode() + self._body)
@@ -78,7 +86,7 @@ def json_answer(
 ) -> web.Response:
     """`body` as it is if it is bytes, else as JSON."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Answer(body=raw, status=status, headers={"Content-Type": _JSON, **(headers or {})})
+    return Answer(body=raw, status=status, headers={"Content-Type": JSON, **(headers or {})})
 
 
 def empty_answer(status: int = 200) -> web.Response:

@@ -16,7 +16,7 @@ import structlog
 from headwater import metrics
 from headwater.auth import Authenticator
 from headwater.domain.refusal import too_busy
-from headwater.http.answer import COMMON_LINES
+from headwater.http.answer import JSON, plain_head
 from headwater.http.app import new_tracing_id
 from headwater.http.gate import OPERATOR, Gate, Party, Place
 
@@ -105,13 +105,9 @@ class Doorkeeper:
             f'{{"message":"{refusal.message}","logref":"{self._logref}-{self._refused}",'
             '"data":null,"errors":[]}'
         )
-        return (
-            f"HTTP/1.1 {refusal.status} Service Unavailable\r\n"
-            "Content-Type: application/json; charset=utf-8\r\n"
-            f"Retry-After: {refusal.retry_after_seconds}\r\n"
-            f"X-Tracing-ID: {head.tracing_id}\r\n{COMMON_LINES}"
-            f"Content-Length: {len(body)}\r\n\r\n{body}"
-        ).encode()
+        more = f"Content-Type: {JSON}\r\nRetry-After: {refusal.retry_after_seconds}\r\n"
+        status = f"{refusal.status} Service Unavailable"
+        return (plain_head(status, more, head.tracing_id, len(body)) + body).encode()
 
     def _tell(self) -> None:
         if self._refused:
