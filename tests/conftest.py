@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import shutil
 import signal
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from headwater.postgres.pool import Pool, open_pool
 from headwater.settings import PostgresSettings
 from tests.hub import OPERATOR_TOKEN, Client, Hub, make_client
 from tests.leaks import leaks_in
+from tests.servers import temporary_folder
 
 _numbers = itertools.count()
 
@@ -37,10 +36,8 @@ os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="headwater-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

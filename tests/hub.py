@@ -100,12 +100,13 @@ class Hub:
         found = []
         for log in sorted([self.folder / "web.log", *self.folder.glob("processor-*.log")]):
             if log.exists():
-                raw = log.read_bytes()
-                read = self._read_bytes.get(log, 0)
+                with log.open("rb") as file:
+                    file.seek(self._read_bytes.get(log, 0))
+                    raw = file.read()
                 # a line that is still being written is left for the next call
                 end = raw.rfind(b"\n") + 1
-                found += [f"{log.name}: {error}" for error in errors_in(raw[read:end])]
-                self._read_bytes[log] = end
+                found += [f"{log.name}: {error}" for error in errors_in(raw[:end])]
+                self._read_bytes[log] = self._read_bytes.get(log, 0) + end
         return found
 
     def stop_processor(self, number: int = 0) -> None:
