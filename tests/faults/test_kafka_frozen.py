@@ -8,27 +8,28 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headwater.embedded.kafka import EmbeddedKafka
 from tests.hub import Answer, Client, Hub, eventually, make_client
-from tests.servers import own_hub
+from tests.servers import web_beside
 
 PRODUCE_SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
-def slow_hub() -> Iterator[Hub]:
-    """A hub of its own that waits for Kafka for a second, with room for 200 kB."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADWATER_INGEST_PRODUCE_SECONDS", str(PRODUCE_SECONDS))
-        patch.setenv("HEADWATER_INGEST_WAITING_BYTES", "200000")
-        with own_hub() as hub:
-            hub.start()
-            yield hub
-            assert "Traceback" not in (hub.folder / "web.log").read_text(encoding="utf-8")
+def slow_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
+    """A web process that waits for Kafka for a second, with room for 200 kB."""
+    settings = {
+        "HEADWATER_INGEST_PRODUCE_SECONDS": str(PRODUCE_SECONDS),
+        "HEADWATER_INGEST_WAITING_BYTES": "200000",
+    }
+    with web_beside(hub, server_folder / "slow", settings) as slow:
+        yield slow
+        assert "Traceback" not in (slow.folder / "web.log").read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from headwater.embedded.ports import kept_ports
 from headwater.metrics import Histogram, served
 from headwater.settings import MetricsSettings
 from tests.hub import Client, Hub, eventually, make_client
-from tests.servers import running_servers, temporary_folder
 
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -60,16 +59,19 @@ class MeteredHub(Hub):
 
 
 @pytest.fixture(scope="module")
-def metered() -> Iterator[MeteredHub]:
-    with temporary_folder() as folder, running_servers(folder) as (postgres, kafka):
-        ports = kept_ports(folder / "web-ports.json", ("web", "metrics"))
-        hub = MeteredHub(folder, postgres, kafka, ports["web"])
-        hub.metrics_port = ports["metrics"]
-        try:
-            hub.start()
-            yield hub
-        finally:
-            hub.stop()
+def metered(hub: Hub, server_folder: Path) -> Iterator[MeteredHub]:
+    """On the servers of `hub`, in the place of its processor."""
+    folder = server_folder / "metered"
+    ports = kept_ports(folder / "web-ports.json", ("web", "metrics"))
+    metered = MeteredHub(folder, hub.postgres, hub.kafka, ports["web"])
+    metered.metrics_port = ports["metrics"]
+    hub.stop_processor()
+    try:
+        metered.start()
+        yield metered
+    finally:
+        metered.stop()
+        hub.start_processor()
 
 
 @pytest.fixture

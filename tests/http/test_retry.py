@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,17 +13,15 @@ import pytest
 
 from tests.http.callers import refused, source
 from tests.hub import Answer, Client, Hub, eventually, make_client
-from tests.servers import own_hub, web_beside
+from tests.servers import web_beside
 
 
 @pytest.fixture(scope="module")
-def patient_hub() -> Iterator[Hub]:
-    """A hub whose writes wait for a second by default."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADWATER_INGEST_WAIT_SECONDS", "1")
-        with own_hub() as hub:
-            hub.start()
-            yield hub
+def patient_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
+    """A web process whose writes wait for a second by default."""
+    settings = {"HEADWATER_INGEST_WAIT_SECONDS": "1"}
+    with web_beside(hub, server_folder / "patient", settings) as patient:
+        yield patient
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +184,7 @@ async def test_those_in_flight_join(hub: Hub) -> None:
 
 
 async def test_what_is_pending_is_joined_from_every_process(
-    patient_hub: Hub, second_web: Hub
+    hub: Hub, patient_hub: Hub, second_web: Hub
 ) -> None:
     async with make_client(patient_hub, unique=[]) as client, make_client(second_web) as there:
         made = await client.customer(externalId="old")
@@ -198,7 +197,7 @@ async def test_what_is_pending_is_joined_from_every_process(
             ("PATCH", path, {"extra": "x"}),
             ("POST", f"{path}/sessions", {"value": "s1"}),
         ]
-        async with _without_processor(patient_hub):
+        async with _without_processor(hub):
             for answer in await asyncio.gather(*(_call(client, *call) for call in calls)):
                 refused(answer, 503, "write still pending")
                 assert answer.headers["Retry-After"] == "1"
@@ -232,11 +231,11 @@ async def test_what_is_pending_is_joined_from_every_process(
         await eventually(a_new_write, what="the outcome to be known everywhere")
 
 
-async def test_a_delete_that_is_pending_is_joined(patient_hub: Hub) -> None:
+async def test_a_delete_that_is_pending_is_joined(hub: Hub, patient_hub: Hub) -> None:
     async with make_client(patient_hub) as client:
         made = await client.customer(externalId="a1")
         path = f"/customers/{made['id']}"
-        async with _without_processor(patient_hub):
+        async with _without_processor(hub):
             refused(await client.call("DELETE", path), 503, "write still pending")
 
         async def done() -> Answer | None:
@@ -248,13 +247,13 @@ async def test_a_delete_that_is_pending_is_joined(patient_hub: Hub) -> None:
         refused(await client.call("DELETE", path), 404, f"customer not found {made['id']}")
 
 
-async def test_who_prefers_to_wait_is_told_where_to_ask(patient_hub: Hub) -> None:
+async def test_who_prefers_to_wait_is_told_where_to_ask(hub: Hub, patient_hub: Hub) -> None:
     async with make_client(patient_hub) as client:
         made = await client.customer(externalId="a1")
         path = f"/customers/{made['id']}"
         new = {"nodeId": client.node_id, "externalId": "b1"}
         started = []
-        async with _without_processor(patient_hub):
+        async with _without_processor(hub):
             for prefer, applied in [
                 ("wait=1", "wait=1"),
                 ("respond-async", "respond-async"),
@@ -322,10 +321,10 @@ async def _short_lived(hub: Hub, workspace_id: str, operations: list[str]) -> in
     return found
 
 
-async def test_a_client_that_hangs_up_loses_and_doubles_nothing(patient_hub: Hub) -> None:
+async def test_a_client_that_hangs_up_loses_and_doubles_nothing(hub: Hub, patient_hub: Hub) -> None:
     async with make_client(patient_hub, unique=[]) as client:
         body = {"nodeId": client.node_id, "externalId": "a1"}
-        async with _without_processor(patient_hub):
+        async with _without_processor(hub):
             call = asyncio.create_task(
                 _call(client, "POST", "/customers", body, Idempotency_Key="k")
             )

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,19 +16,20 @@ import pytest
 from headwater.embedded.child import spawn
 from tests.http.callers import refused
 from tests.hub import FROM_AIOKAFKA, Client, Hub, eventually, make_client, wait_for
-from tests.servers import own_hub
+from tests.servers import web_beside
+
+# the shared hub's servers go away
+pytestmark = pytest.mark.provokes(*FROM_AIOKAFKA)
 
 UP, DOWN = {"status": "UP"}, {"status": "DOWN"}
 ROOTS = ("", "/hub/v1")
 
 
 @pytest.fixture(scope="module")
-def fragile_hub() -> Iterator[Hub]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADWATER_HTTP_UNREADY_SECONDS", "2")
-        with own_hub(provokes=FROM_AIOKAFKA) as hub:
-            hub.start()
-            yield hub
+def fragile_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
+    settings = {"HEADWATER_HTTP_UNREADY_SECONDS": "2"}
+    with web_beside(hub, server_folder / "fragile", settings, FROM_AIOKAFKA) as fragile:
+        yield fragile
 
 
 async def _get(hub: Hub, path: str) -> tuple[int, object]:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import orjson
 import psutil
@@ -21,16 +22,19 @@ from headwater.postgres.pool import open_pool
 from headwater.settings import PostgresSettings
 from tests.http.callers import refused
 from tests.hub import FROM_AIOKAFKA, Answer, Client, Hub, eventually, make_client
-from tests.servers import own_hub
+from tests.servers import web_beside
+
+# the shared hub's Kafka goes away
+pytestmark = pytest.mark.provokes(*FROM_AIOKAFKA)
 
 COUNT = 1_000
 
 
 @pytest.fixture(scope="module")
-def fragile_hub() -> Iterator[Hub]:
-    with own_hub(provokes=FROM_AIOKAFKA) as hub:
-        hub.start()
-        yield hub
+def fragile_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
+    """A fresh web process, whose memory is looked at."""
+    with web_beside(hub, server_folder / "replaying", provokes=FROM_AIOKAFKA) as fragile:
+        yield fragile
 
 
 def _rejection(client: Client, number: int) -> Rejection:
