@@ -71,7 +71,7 @@ class _Probe:
             raise _stuck(what, f"{method} {url}: {reason}", hint) from exc
         if answer.status != expected:
             said = f"{method} {url} answered {answer.status}, expected {expected}: {_message(raw)}"
-            raise _stuck(what, said, _TOKEN if answer.status in {401, 403} else hint)
+            raise _stuck(what, said, _better_hint(answer.status, said) or hint)
         try:
             return orjson.loads(raw) if raw else {}
         except orjson.JSONDecodeError as exc:
@@ -178,6 +178,15 @@ def _message(raw: bytes) -> str:
         return f"{error['message']}{faults}"
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return raw[:300].decode(errors="replace")
+
+
+def _better_hint(status: int, said: str) -> str | None:
+    """What an answer tells of the cause, whatever was asked; None if nothing."""
+    if status in {401, 403}:
+        return _TOKEN
+    if status == 503 and "try again later" in said:  # not even Kafka has it
+        return _KAFKA
+    return None
 
 
 def _stuck(what: str, said: str, hint: str) -> click.ClickException:

@@ -21,6 +21,11 @@ async def _is_well(client: Client) -> bool:
     return (done.status, "The hub is well." in done.out) == (0, True)
 
 
+async def _is_unready(client: Client) -> bool:
+    async with client.http.get("/health/ready") as answer:
+        return answer.status == 503
+
+
 async def _customers(client: Client) -> list[Any]:
     found = await client.call("GET", "/customers", params={"nodeId": client.node_id})
     elements: list[Any] = found.body["elements"]
@@ -55,6 +60,8 @@ async def test_it_names_the_part_that_is_down() -> None:
             await eventually(lambda: _is_well(client), 60, "Postgres")
 
             await asyncio.to_thread(hub.kafka.stop)
+            # the hub remembers for a second that Kafka has answered
+            await eventually(lambda: _is_unready(client), 10, "Kafka to be missed")
             await _assert_stuck(client, "Kafka takes writes", "is Kafka running?")
             await asyncio.to_thread(hub.kafka.start)
             await eventually(lambda: _is_well(client), 60, "Kafka")
