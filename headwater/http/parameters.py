@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -100,21 +101,21 @@ def sort_parameters(request: web.Request) -> list[Sort]:
     return keys
 
 
-def text_parameter(request: web.Request, name: str) -> str | None:
+def text_parameter(query: Mapping[str, str], name: str) -> str | None:
     """A text that Postgres can compare.
 
     Raises:
         Refused: 400 `invalid parameter <name>` for U+0000.
     """
-    text = request.query.get(name)
+    text = query.get(name)
     if text is not None and "\x00" in text:
         raise Refused(refusals.invalid_parameter(name, "character not allowed"))
     return text
 
 
-def moment_parameter(request: web.Request, name: str) -> datetime | None:
+def moment_parameter(query: Mapping[str, str], name: str) -> datetime | None:
     """A date-time in any form of contacthub 2.7; a `+` may have arrived as a space."""
-    text = request.query.get(name)
+    text = query.get(name)
     if text is None:
         return None
     moment = find_datetime(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 
 from aiohttp import web
@@ -17,9 +17,11 @@ from headwater.domain.configuration import WorkspaceConfig
 from headwater.domain.ids import NIL_WORKSPACE, NodeId, RejectionId, WorkspaceId, find_uuid
 from headwater.domain.json import JsonObject
 from headwater.domain.moment import format_datetime
+from headwater.domain.paths import pointer_of
 from headwater.domain.refusal import FieldError
 from headwater.errors import Refused, Unavailable
 from headwater.http.answer import empty_answer, json_answer
+from headwater.http.body import as_object, parse_json, read_body
 from headwater.http.caller import READERS, WRITERS, authenticate, require_role, workspace_of
 from headwater.http.keys import CONFIGS, POOL
 from headwater.http.parameters import (
@@ -43,6 +45,10 @@ from ingest.write import DOOR, topic_and_key
 REPLAY_PAGE = 100
 """Rejections in memory at once: each may hold 64 kB."""
 
+PARAMETERS_BYTES = 64 * 1024
+"""Of a body that holds parameters."""
+
+_FILTERS = ("entity", "type", "reason", "from", "to", "status")
 _STATES = ("OPEN", "REPLAYED", "DISCARDED")
 
 
@@ -51,7 +57,7 @@ async def list_rejected(request: web.Request) -> web.Response:
     caller, workspace_id = await _enter(request)
     require_role(caller, READERS)
     page = page_parameters(request, default_size=10)
-    wanted = _filter(request, caller)
+    wanted = _filter(request.query, caller)
     async with request.app[POOL].connection() as conn:
         kept, total = await list_rejections(
             conn, workspace_id, wanted, limit=page.size, skip=page.number * page.size
@@ -80,7 +86,7 @@ async def replay_one(request: web.Request) -> web.Response:
     caller, workspace_id = await _enter(request, write=True)
     rejection = await _find(request, caller, workspace_id, caller.writable)
     require_role(caller, WRITERS)
-    dry_run = _is_dry_run(request)
+    dry_run = _is_dry_run(await _given(request, {"dryRun"}))
     if dry_run or rejection.state != "OPEN":
         return json_answer({"matched": 1, "replayed": 0}, status=200 if dry_run else 202)
     replayed = await _put_back(request, workspace_id, [rejection])
@@ -95,10 +101,11 @@ async def replay_many(request: web.Request) -> web.Response:
     """
     caller, workspace_id = await _enter(request, write=True)
     require_role(caller, WRITERS)
-    wanted = replace(_filter(request, caller), nodes=caller.writable)
+    given = await _given(request, {"dryRun", *_FILTERS})
+    wanted = replace(_filter(given, caller), nodes=caller.writable)
     if wanted.state is None:
         wanted = replace(wanted, state="OPEN")
-    dry_run = _is_dry_run(request)
+    dry_run = _is_dry_run(given)
     if dry_run or wanted.state != "OPEN":
         async with request.app[POOL].connection() as conn:
             matched = await count_matching_rejections(conn, workspace_id, wanted)
@@ -137,8 +144,39 @@ async def _enter(request: web.Request, *, write: bool = False) -> tuple[Caller, 
     return caller, config.id
 
 
-def _is_dry_run(request: web.Request) -> bool:
-    text = request.query.get("dryRun", "false").lower()
+async def _given(request: web.Request, names: Collection[str]) -> Mapping[str, str]:
+    """The parameters of the query, and those of a JSON object in the body, if there is one.
+
+    What is asked of a replay must not be overlooked: it puts everything back that isn't filtered out.
+
+    Raises:
+        Refused: 400 for a member that is none of `names`, is no text, or says something else than the query does.
+    """
+    given = dict(request.query)
+    raw = await read_body(request, PARAMETERS_BYTES) if request.body_exists else b""
+    if not raw:
+        return given
+    for name, value in as_object(parse_json(raw), raw, _refuse_replay).items():
+        if name not in names:
+            fault = FieldError(message="property is not defined", path=pointer_of([name]))
+            raise Refused(_refuse_replay(fault))
+        if value is None:
+            continue
+        text = str(value).lower() if isinstance(value, bool) else value
+        if not isinstance(text, str):
+            raise Refused(refusals.invalid_parameter(name, "expected type string"))
+        if given.setdefault(name, text) != text:
+            explanation = "the body says something else than the query"
+            raise Refused(refusals.invalid_parameter(name, explanation))
+    return given
+
+
+def _refuse_replay(error: FieldError) -> refusals.Refusal:
+    return refusals.request_not_valid("source replay is not valid", error)
+
+
+def _is_dry_run(given: Mapping[str, str]) -> bool:
+    text = given.get("dryRun", "false").lower()
     if text not in {"true", "false"}:
         raise Refused(refusals.invalid_parameter("dryRun", f"{text!r} is not true or false"))
     return text == "true"
@@ -219,8 +257,7 @@ async def _find(
     return kept[0]
 
 
-def _filter(request: web.Request, caller: Caller) -> RejectionFilter:
-    query = request.query
+def _filter(query: Mapping[str, str], caller: Caller) -> RejectionFilter:
     entity, state = query.get("entity"), query.get("status")
     if entity not in {None, "CUSTOMER", "EVENT"}:
         raise Refused(refusals.invalid_parameter("entity", "expected CUSTOMER or EVENT"))
@@ -229,10 +266,10 @@ def _filter(request: web.Request, caller: Caller) -> RejectionFilter:
     return replace(
         _visible(caller),
         entity_type=entity,
-        type=text_parameter(request, "type"),
-        reason=text_parameter(request, "reason"),
-        received_from=moment_parameter(request, "from"),
-        received_to=moment_parameter(request, "to"),
+        type=text_parameter(query, "type"),
+        reason=text_parameter(query, "reason"),
+        received_from=moment_parameter(query, "from"),
+        received_to=moment_parameter(query, "to"),
         state=state,
     )
 

@@ -68,7 +68,8 @@ async def list_events(request: web.Request) -> web.StreamResponse:
             raise Refused(refusals.invalid_parameter("sort", explanation))
     schemas = request.app[SCHEMAS]
     types, contexts = _types(request, schemas), _contexts(request, schemas)
-    date_from, date_to = moment_parameter(request, "dateFrom"), moment_parameter(request, "dateTo")
+    query = request.query
+    date_from, date_to = moment_parameter(query, "dateFrom"), moment_parameter(query, "dateTo")
     customer = request.query.get("customerId")
     customer_id = None if customer is None else find_uuid(customer)
     if customer is not None and customer_id is None:

@@ -319,7 +319,7 @@ def page_parameters(data: bytes) -> None:
         parameters.page_object(page, total=7, unfiltered=9)
     keys = _refused_or(lambda: parameters.sort_parameters(request)) or ()
     assert len(keys) <= parameters.MAX_SORT_KEYS
-    text = _refused_or(lambda: parameters.text_parameter(request, "type"))
+    text = _refused_or(lambda: parameters.text_parameter(request.query, "type"))
     assert text is None or "\x00" not in text
 
 
@@ -339,7 +339,7 @@ def event_parameters(data: bytes) -> None:
     assert found is None or found <= SCHEMAS.event_types.keys()
     found = _refused_or(lambda: events._contexts(request, SCHEMAS))
     assert found is None or found <= set(SCHEMAS.contexts)
-    moment = _refused_or(lambda: parameters.moment_parameter(request, "dateFrom"))
+    moment = _refused_or(lambda: parameters.moment_parameter(request.query, "dateFrom"))
     assert moment is None or moment.tzinfo is not None
 
 

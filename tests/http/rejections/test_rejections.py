@@ -262,6 +262,39 @@ async def test_dry_runs_do_nothing(client: Client, unknown_id: str) -> None:
         refused(answer, 400, "invalid parameter dryRun", explanation)
 
 
+async def test_what_is_asked_in_the_body_counts(client: Client, unknown_id: str) -> None:
+    event_id = await _rejected_event(client, unknown_id)
+    for path in (f"/rejections/{event_id}/replay", "/rejections/replay"):
+        for body in ({"dryRun": True}, {"dryRun": "true"}):
+            answer = await client.call("POST", path, body)
+            assert (answer.status, answer.body) == (200, {"matched": 1, "replayed": 0})
+        answer = await client.call("POST", path, {"dryrun": True})
+        fault = ("property is not defined", "/dryrun")
+        refused(answer, 400, "source replay is not valid", fault)
+        answer = await client.call("POST", path, {"dryRun": 1})
+        refused(answer, 400, "invalid parameter dryRun", ("expected type string", "/dryRun"))
+        answer = await client.call("POST", path, {"dryRun": True}, params={"dryRun": "false"})
+        fault = ("the body says something else than the query", "/dryRun")
+        refused(answer, 400, "invalid parameter dryRun", fault)
+        fault = ("expected type object", "")
+        refused(await client.call("POST", path, []), 400, "source replay is not valid", fault)
+        answer = await client.call("POST", path, data=b"{")
+        assert (answer.status, answer.body["message"]) == (400, "malformed JSON")
+    for filters, matched in (
+        ({"entity": "EVENT", "status": None}, 1),
+        ({"entity": "CUSTOMER"}, 0),
+        ({"type": "viewedPage", "to": "2020-01-01T00:00:00Z"}, 0),
+    ):
+        answer = await client.call("POST", "/rejections/replay", {**filters, "dryRun": True})
+        assert (answer.status, answer.body) == (200, {"matched": matched, "replayed": 0})
+    answer = await client.call("POST", "/rejections/replay", {"entity": "SHOP"})
+    refused(answer, 400, "invalid parameter entity", ("expected CUSTOMER or EVENT", "/entity"))
+    answer = await client.call("POST", "/rejections/replay", {"reason": "nothing_like_it"})
+    assert (answer.status, answer.body) == (202, {"matched": 0, "replayed": 0})
+    answer = await client.call("POST", "/rejections/replay", {})
+    assert (answer.status, answer.body) == (202, {"matched": 1, "replayed": 1})
+
+
 async def test_many_are_replayed_in_pages_and_in_order(client: Client) -> None:
     """Rejections of events that would be good now: 250 are three pages."""
     first_at = clock.now() - timedelta(hours=1)
