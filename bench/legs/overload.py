@@ -4,6 +4,8 @@ refuses the rest, and when it is well again.
 
 from __future__ import annotations
 
+import math
+
 import orjson
 
 from bench.context import Context, progress
@@ -39,14 +41,19 @@ async def measure(context: Context) -> list[Row]:
         await run(port, for_seconds(requests, calm_seconds), CONNECTIONS)  # warm up
         capacity = await run(port, for_seconds(requests, calm_seconds), CONNECTIONS)
         tick()
-        async with opened(port, CONNECTIONS) as calm, opened(port, FLOODING_CONNECTIONS) as flood:
+        async with opened(port, CONNECTIONS) as calm:
             before = await calm.run(requests, capacity.rate * CALM_SHARE, calm_seconds)
             tick()
+        async with opened(port, FLOODING_CONNECTIONS) as flood:
             overload = await flood.run(requests, capacity.rate * TIMES, seconds)
             tick()
-            after = await calm.run(
-                requests, capacity.rate * CALM_SHARE, min(RECOVERY_SECONDS, seconds) + calm_seconds
-            )
+            # new connections: those of before have been idle for so long that the hub has let go of them
+            async with opened(port, CONNECTIONS) as calm:
+                after = await calm.run(
+                    requests,
+                    capacity.rate * CALM_SHARE,
+                    min(RECOVERY_SECONDS, seconds) + calm_seconds,
+                )
             tick()
     return [_row(capacity, before, overload, after, servers.peak_mb("web"))]
 
@@ -54,13 +61,16 @@ async def measure(context: Context) -> list[Row]:
 def recovered_after(before: Record, after: Record) -> float:
     """Seconds until a second's p99 is at most twice the worst second's of before, and stays so."""
     bound = 2 * max(_p99_by_second(before))
-    too_slow = [n for n, value in enumerate(_p99_by_second(after), 1) if value > bound]
+    too_slow = [
+        n for n, value in enumerate(_p99_by_second(after), 1) if not value <= bound < math.inf
+    ]
     return float(max(too_slow, default=0))
 
 
 def _p99_by_second(record: Record) -> list[float]:
-    seconds = range(int(record.seconds))
-    return [p99(record.latencies(202, second, second + 1)) for second in seconds]
+    """Of a second in which nothing was accepted it is infinite."""
+    found = [record.latencies(202, second, second + 1) for second in range(int(record.seconds))]
+    return [p99(latencies) if len(latencies) >= 2 else math.inf for latencies in found]
 
 
 def _row(capacity: Load, before: Record, overload: Record, after: Record, peak_mb: float) -> Row:
@@ -76,7 +86,7 @@ def _row(capacity: Load, before: Record, overload: Record, after: Record, peak_m
             at_most("refusal p99 ms", refusal_p99, 50),
             at_most("well again after s", recovered, RECOVERY_SECONDS),
             at_least("ratio", accepted / capacity.rate, 0.4),
-            at_most("other answers", overload.count_but(202, 503), 0),
+            at_most("other answers", overload.count_but(202, 503) + after.count_but(202, 503), 0),
             at_most("web MB", peak_mb, MEMORY_MB),
         ],
         more={

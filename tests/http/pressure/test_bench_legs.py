@@ -71,17 +71,21 @@ async def test_three_times_the_capacity_is_measured(context: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "seconds"), [([9.0, 9.0], 0), ([90.0, 9.0], 1), ([9.0, 90.0, 9.0], 2)]
+    ("after", "seconds"),
+    [([9.0, 9.0], 0), ([90.0, 9.0], 1), ([9.0, 90.0, 9.0], 2), ([9.0, None], 2)],
 )
-def test_it_is_well_again_when_no_second_is_slow_any_more(after: list[float], seconds: int) -> None:
+def test_it_is_well_again_when_no_second_is_slow_any_more(
+    after: list[float | None], seconds: int
+) -> None:
     assert recovered_after(_record([5.0, 5.0]), _record(after)) == seconds
+    assert recovered_after(_record([5.0, None]), _record(after)) == len(after)
 
 
-def _record(latencies: list[float]) -> Record:
-    """Ten answers of this latency in each second."""
+def _record(latencies: list[float | None]) -> Record:
+    """Ten answers of this latency in each second, or none."""
     record = Record(seconds=float(len(latencies)))
     for second, latency in enumerate(latencies):
-        for tenth in range(10):
+        for tenth in range(10) if latency is not None else ():
             record.answers[202].at.append(second + tenth / 10)
-            record.answers[202].latency.append(latency)
+            record.answers[202].latency.append(latency or 0.0)
     return record
