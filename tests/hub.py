@@ -200,6 +200,15 @@ async def _terminate_backends(database_url: str) -> None:
         await conn.close()
 
 
+def freeze(child: subprocess.Popen[bytes]) -> None:
+    """Stop a child's process group, to go on at SIGCONT; returns when all its threads stand still.
+
+    The signal is sent at once, but those that run on the other core do so for a moment.
+    """
+    os.killpg(child.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+
+
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Return once the condition holds."""
     limit = time.monotonic() + seconds

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from headwater.embedded.kafka import EmbeddedKafka
-from tests.hub import Answer, Client, Hub, eventually, make_client
+from tests.hub import Answer, Client, Hub, eventually, freeze, make_client
 from tests.servers import web_beside
 
 PRODUCE_SECONDS = 1.0
@@ -41,7 +41,7 @@ async def client(slow_hub: Hub) -> AsyncIterator[Client]:
 @contextmanager
 def _frozen(kafka: EmbeddedKafka) -> Iterator[None]:
     assert kafka.process is not None
-    os.killpg(kafka.process.pid, signal.SIGSTOP)
+    freeze(kafka.process)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.client import AIOKafkaAdminClient as Admin
 
 from headwater.topics import EVENTS
-from tests.hub import Client, Hub, make_client, wait_for
+from tests.hub import Client, Hub, freeze, make_client, wait_for
 from tests.servers import own_hub
 
 
@@ -57,7 +57,7 @@ async def test_a_processor_that_runs_does_not_go_on_behind_a_hole() -> None:
             await _apply_one(client)
             process = hub.processors[0]
             # for less than its session, or it would be asked for its place again
-            os.killpg(process.pid, signal.SIGSTOP)
+            freeze(process)
             for _ in range(3):
                 answer = await client.call("POST", "/events", client.event())
                 assert answer.status == 202
