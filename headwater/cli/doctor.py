@@ -71,7 +71,7 @@ class _Probe:
             raise _stuck(what, f"{method} {url}: {reason}", hint) from exc
         if answer.status != expected:
             said = f"{method} {url} answered {answer.status}, expected {expected}: {_message(raw)}"
-            raise _stuck(what, said, _better_hint(answer.status, said) or hint)
+            raise _stuck(what, said, _hint_of(answer.status, said, hint))
         try:
             return orjson.loads(raw) if raw else {}
         except orjson.JSONDecodeError as exc:
@@ -180,13 +180,13 @@ def _message(raw: bytes) -> str:
         return raw[:300].decode(errors="replace")
 
 
-def _better_hint(status: int, said: str) -> str | None:
-    """What an answer tells of the cause, whatever was asked; None if nothing."""
+def _hint_of(status: int, said: str, hint: str) -> str:
+    """Where to look after this answer, if `hint` is what the step asks for."""
     if status in {401, 403}:
         return _TOKEN
-    if status == 503 and "try again later" in said:  # not even Kafka has it
+    if hint == _PROCESSOR and "try again later" in said:  # not even Kafka has it
         return _KAFKA
-    return None
+    return hint
 
 
 def _stuck(what: str, said: str, hint: str) -> click.ClickException:
