@@ -224,6 +224,7 @@ def forwarded_address(
 
 
 def _find_address(text: str | None) -> IPv4Address | IPv6Address | None:
+    # a server that listens on IPv6 sees its IPv4 clients as ::ffff:1.2.3.4
     network = find_network((text or "").partition("%")[0])
     return network.network_address if network is not None and network.num_addresses == 1 else None
 
@@ -234,9 +235,5 @@ def _is_within(text: str | None, networks: Sequence[IPv4Network | IPv6Network]) 
 
 
 def _is_allowed(remote: str | None, source: Source) -> bool:
-    # a server that listens on IPv6 sees its IPv4 clients as ::ffff:1.2.3.4
-    address = find_network((remote or "").partition("%")[0])
-    if address is None:
-        return False
-    networks = (find_network(text) for text in source.allowed_ips)
-    return any(n is not None and address.network_address in n for n in networks)
+    networks = [find_network(text) for text in source.allowed_ips]
+    return _is_within(remote, [network for network in networks if network is not None])
