@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
 
 from headwater.domain.configuration import Node
-from headwater.domain.ids import CustomerId, EventId, NodeId, OperationId
+from headwater.domain.ids import CustomerId, EventId, NodeId, OperationId, WorkspaceId
 from headwater.postgres import customers as customer_rows
 from headwater.postgres import events, feed, outcomes, search
 from headwater.postgres.config import write_node
@@ -122,6 +123,21 @@ def _steps(plan: Any) -> Iterator[Any]:
         yield from _steps(below)
 
 
+def _page(
+    workspace_id: WorkspaceId, scan_rows: int, after: int, wanted: FeedFilter
+) -> Callable[[Connection], Awaitable[Any]]:
+    return lambda conn: feed.read_page(
+        conn,
+        workspace_id,
+        after,
+        form=Form.PAGE,
+        limit=250,
+        limit_bytes=2**20,
+        scan_rows=scan_rows,
+        wanted=wanted,
+    )
+
+
 @pytest.fixture
 async def grown(pool: Pool) -> Grown:
     writer = await make_writer(pool)
@@ -135,17 +151,7 @@ async def test_hot_statements_use_their_indexes(grown: Grown) -> None:
     workspace_id = grown.writer.workspace_id
     customer_id, event_id = CustomerId(_id("c", 7)), EventId(_id("e", 7))
 
-    def page(after: int, wanted: FeedFilter) -> Callable[[Connection], Awaitable[Any]]:
-        return lambda conn: feed.read_page(
-            conn,
-            workspace_id,
-            after,
-            form=Form.PAGE,
-            limit=250,
-            limit_bytes=2**20,
-            scan_rows=2_000,
-            wanted=wanted,
-        )
+    page = partial(_page, workspace_id, 2_000)
 
     def customers(**options: Any) -> Callable[[Connection], Awaitable[Any]]:
         asked = {"external_id": None, "order": [NEWEST], "limit": 50, "skip": 200, **options}
@@ -239,18 +245,7 @@ async def test_a_page_needs_no_statistics(database_url: str, pool: Pool) -> None
     writer = await make_writer(pool)
     some = FeedFilter(nodes=frozenset(NODES[:10]))
 
-    def page(after: int, wanted: FeedFilter) -> Callable[[Connection], Awaitable[Any]]:
-        return lambda conn: feed.read_page(
-            conn,
-            writer.workspace_id,
-            after,
-            form=Form.PAGE,
-            limit=250,
-            limit_bytes=2**20,
-            scan_rows=20_000,
-            wanted=wanted,
-        )
-
+    page = partial(_page, writer.workspace_id, 20_000)
     feed_pool = await open_pool(
         PostgresSettings(database_url=database_url), max_size=1, session=feed.PINNED_PLAN
     )
