@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +95,11 @@ class Hub:
         """What a process has logged so far."""
         return list(log_lines((self.folder / f"{name}.log").read_bytes()))
 
-    def new_errors(self) -> list[str]:
-        """What the processes logged as errors since the last call, stray exceptions too."""
+    def new_errors(self, provoked: Collection[str] = ()) -> list[str]:
+        """What the processes logged as errors since the last call, stray exceptions too.
+
+        Left out are those with one of the sentences that are `provoked`.
+        """
         found = []
         for log in sorted([self.folder / "web.log", *self.folder.glob("processor-*.log")]):
             if log.exists():
@@ -107,7 +110,7 @@ class Hub:
                 end = raw.rfind(b"\n") + 1
                 found += [f"{log.name}: {error}" for error in errors_in(raw[:end])]
                 self._read_bytes[log] = self._read_bytes.get(log, 0) + end
-        return found
+        return [error for error in found if not any(part in error for part in provoked)]
 
     def stop_processor(self, number: int = 0) -> None:
         stop(self.processors.pop(number), signal.SIGTERM, 10)

@@ -17,14 +17,14 @@ from tests.leaks import leaks_in
 
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 6 * 1024**3
-"""Three processes of tests at once have about 2 GiB of servers' data."""
+"""To be free for the servers of three processes of tests at once."""
 
 
 def _disk() -> Path | None:
     """Where servers' data lie: in memory if there is room, else in the usual place.
 
-    A database for each test is a quarter of the run's system time on a disk. Tests kill processes, not
-    machines: what these have written is there afterwards, on either.
+    A database for each test is much work on a disk. Tests kill processes, not machines: what these have
+    written is there afterwards, on either.
     """
     if not os.access(_MEMORY, os.W_OK | os.X_OK):
         return None
@@ -96,7 +96,7 @@ def own_hub(provokes: Sequence[str] = ()) -> Iterator[Hub]:
             yield hub
         finally:
             hub.stop()
-        errors = [e for e in hub.new_errors() if not any(sentence in e for sentence in provokes)]
+        errors = hub.new_errors(provokes)
         assert not errors, "\n".join(errors)
 
 
@@ -121,5 +121,5 @@ def web_beside(
     finally:
         beside.stop()
     assert leaks_in(folder) == []
-    errors = [e for e in beside.new_errors() if not any(sentence in e for sentence in provokes)]
+    errors = beside.new_errors(provokes)
     assert not errors, "\n".join(errors)

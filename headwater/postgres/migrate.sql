@@ -22,5 +22,5 @@ INSERT INTO migrations (name) VALUES ($1);
 SELECT quote_ident($1);
 
 -- name: create_database
--- {name} is quoted, {template} ours; copied as files, a fifth of the work of a copy through the log
+-- {name} is quoted, {template} ours; copied as files, which is less work than through the log
 CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY;
