@@ -83,7 +83,13 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
     producer._closed = True  # noqa: SLF001
     accumulator._closed = True  # noqa: SLF001
+    held = [batch for batches in accumulator._batches.values() for batch in batches]  # noqa: SLF001
+    # one that was sent and put back has left the pending ones, and trips over that when it fails
+    accumulator._pending_batches.update(held)  # noqa: SLF001
     accumulator.fail_all(KafkaTimeoutError())
+    for batch in held:
+        # failed too, and awaited by nobody: each would be logged as an error
+        batch._drain_waiter.exception()  # noqa: SLF001
     accumulator._batches.clear()  # noqa: SLF001
     running = sender.sender_task
     if running is not None:

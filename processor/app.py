@@ -14,6 +14,7 @@ from headwater.errors import Contended, Unavailable
 from headwater.kafka import ensure_topics, open_producer
 from headwater.postgres.outcomes import delete_expired_operations, delete_old_rejections
 from headwater.postgres.pool import BY_INDEX, Pool, open_pool
+from headwater.postgres.stalled import Sessions, end_sessions, read_stalled
 from headwater.settings import Settings
 from headwater.validation import Validator, load_schemas
 from processor.batch import Parts
@@ -21,6 +22,9 @@ from processor.consumer import Consumer
 from processor.crash import CrashPoint
 
 log = structlog.get_logger()
+
+APPLICATION = "headwater processor"
+"""How Postgres calls its sessions in `pg_stat_activity`."""
 
 REJECTIONS_KEPT = timedelta(days=30)
 SWEEP_SECONDS = 300.0
@@ -43,7 +47,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             settings.postgres,
             min_size=2,
             max_size=settings.postgres.processor_connections,
-            session=BY_INDEX,
+            session={**BY_INDEX, "application_name": APPLICATION},
         )
         stack.push_async_callback(pool.close)
         # a lost or doubled result is harmless; an idempotent producer whose sequence broke never recovers
@@ -56,8 +60,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
-        sweeper = asyncio.create_task(_sweep(pool, stop))
-        stack.callback(sweeper.cancel)
+        for work in (_sweep(pool, stop), _end_stalled(pool, settings, stop)):
+            task = asyncio.create_task(work)
+            stack.callback(task.cancel)
         log.info("processor started", instance=settings.processor.instance)
         await consumer.run(stop)
         log.info("processor stopped")
@@ -86,3 +91,23 @@ async def _sweep(pool: Pool, stop: asyncio.Event) -> None:
         except (Unavailable, Contended) as exc:  # also two that sweep at once can be in the way
             log.warning("sweeping is put off", error=str(exc))
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _end_stalled(pool: Pool, settings: Settings, stop: asyncio.Event) -> None:
+    """End what processors that stand still have begun: this one may wait for their locks."""
+    pause = settings.postgres.idle_in_transaction_seconds / 2
+    seen: Sessions = frozenset()
+    while not stop.is_set():
+        await asyncio.sleep(pause)
+        try:
+            async with pool.connection() as conn:
+                stalled = await read_stalled(conn, APPLICATION)
+                ended = await end_sessions(conn, stalled & seen) if stalled & seen else set()
+        except (Unavailable, Contended) as exc:
+            log.debug("stalled sessions can't be read now", error=str(exc))
+            continue
+        seen = stalled
+        if ended:
+            log.warning(
+                "ended the transactions of a processor that stands still", pids=sorted(ended)
+            )

@@ -22,7 +22,7 @@ from headwater.domain.ids import KafkaOffset
 from headwater.domain.outcome import Applied, Rejected
 from headwater.errors import HubError, StaleConsumer, Unavailable
 from headwater.kafka import build_consumer, fetch_all_together, stop_consumer, translated
-from headwater.postgres.offsets import Partition, read_offsets, start_offsets
+from headwater.postgres.offsets import Offsets, Partition, read_offsets, start_offsets
 from headwater.settings import KafkaSettings, ProcessorSettings
 from headwater.topics import CUSTOMERS, EVENTS, GROUP, RESULTS
 from processor.alarm import RejectionAlarm
@@ -63,6 +63,7 @@ class Consumer:
         self._progress_at = monotonic()
         self._failure: Exception | None = None
         """What the listener ran into: aiokafka only logs it, and goes on without positions."""
+        self._seen_of_others: Offsets | None = None
         self._stop = asyncio.Event()
         self._alarm = RejectionAlarm(settings, monotonic)
         metrics.LAG.read_all_by(self._lag)
@@ -266,12 +267,15 @@ class Consumer:
             beginnings = await self._consumer.beginning_offsets(topic_partitions)
             ends = await self._consumer.end_offsets(topic_partitions)
         async with self._parts.pool.connection() as conn:
+            stored = await read_offsets(conn, partitions)
             first = {
                 partition: KafkaOffset(beginnings[TopicPartition(*partition)])
                 for partition in partitions
+                if partition not in stored
             }
-            await start_offsets(conn, first)
-            stored = await read_offsets(conn, partitions)
+            if first:  # only then: it waits for whoever moves one of them just now
+                await start_offsets(conn, first)
+                stored = await read_offsets(conn, partitions)
         for partition in partitions:
             topic_partition = TopicPartition(*partition)
             next_offset = stored[partition]
@@ -292,6 +296,7 @@ class Consumer:
             return
         self._progress_at = monotonic()
         if not self._positions:
+            await self._watch_others()
             return
         topic_partitions = [TopicPartition(*partition) for partition in self._positions]
         try:
@@ -302,6 +307,31 @@ class Consumer:
         behind = sum(ends[tp] - self._positions[tp.topic, tp.partition] for tp in topic_partitions)
         if behind > 0:
             raise Unavailable(f"{behind} records wait and none comes: restarting is harmless")
+
+    async def _watch_others(self) -> None:
+        """End the process if it has no partitions and nobody applies what waits: it may be theirs to take.
+
+        A spare, one of more processes than there are partitions, sees the others move.
+        """
+        topic_partitions = [
+            TopicPartition(topic, number)
+            for topic in (CUSTOMERS, EVENTS)
+            for number in self._consumer.partitions_for_topic(topic) or ()
+        ]
+        partitions = [(tp.topic, tp.partition) for tp in topic_partitions]
+        try:
+            ends = await self._consumer.end_offsets(topic_partitions)
+            async with self._parts.pool.connection() as conn:
+                stored = await read_offsets(conn, partitions)
+        except (KafkaError, Unavailable) as exc:
+            log.warning("can't see how far others are", error=repr(exc))
+            return
+        before, self._seen_of_others = self._seen_of_others, stored
+        behind = sum(ends[TopicPartition(*p)] - stored.get(p, KafkaOffset(0)) for p in partitions)
+        if behind > 0 and stored == before:
+            raise Unavailable(
+                f"{behind} records wait and no partition comes: restarting is harmless"
+            )
 
     async def _send_after(self, before: asyncio.Future[None], answers: list[Answer]) -> None:
         await before

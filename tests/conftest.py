@@ -7,7 +7,7 @@ import itertools
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -100,6 +100,18 @@ def hub(
     assert leaks_in(server_folder) == []
     said_while_stopping = running.new_errors()
     assert not said_while_stopping, "\n".join(said_while_stopping)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the hub's logs with a test that failed."""
+    report = yield
+    hub = getattr(item, "funcargs", {}).get("hub")
+    if report.failed and isinstance(hub, Hub):
+        report.sections += hub.last_lines().items()
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -31,13 +31,6 @@ OPERATOR_TOKEN = "operator-token-of-the-tests"
 SECRETS = {OPERATOR_TOKEN}
 """What no log line may hold: the tokens that were given out. `tests/leaks.py` looks for them."""
 
-FROM_AIOKAFKA = (
-    "Exception in callback MessageAccumulator._pop_batch",
-    "Future exception was never retrieved",
-)
-"""What may be logged as errors when Kafka goes away: aiokafka's producer fails a batch that it has put back
-for another try twice, and fails the futures of requests whose deadline has gone by before."""
-
 
 class Hub:
     """A web process and processors against a database and a broker."""
@@ -55,6 +48,7 @@ class Hub:
         self.settings: dict[str, str] = {}
         """What its processes are told beside the usual, as environment variables."""
         self._read_bytes: dict[Path, int] = {}
+        self._provoked: set[str] = set()
 
     def start(self) -> None:
         asyncio.run(migrate(self.postgres.url))
@@ -95,11 +89,21 @@ class Hub:
         """What a process has logged so far."""
         return list(log_lines((self.folder / f"{name}.log").read_bytes()))
 
+    def last_lines(self, count: int = 40) -> dict[str, str]:
+        """The end of the log of each process, by the name of its file."""
+        logs = sorted(self.folder.glob("*.log"))
+        return {
+            log.name: "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+            for log in logs
+        }
+
     def new_errors(self, provoked: Collection[str] = ()) -> list[str]:
         """What the processes logged as errors since the last call, stray exceptions too.
 
-        Left out are those with one of the sentences that are `provoked`.
+        Left out are those with one of the sentences that are `provoked`. An exception that nobody retrieved is
+        only told of when the garbage is collected: that may be long after the call which provoked it.
         """
+        self._provoked.update(provoked)
         found = []
         for log in sorted([self.folder / "web.log", *self.folder.glob("processor-*.log")]):
             if log.exists():
@@ -110,7 +114,12 @@ class Hub:
                 end = raw.rfind(b"\n") + 1
                 found += [f"{log.name}: {error}" for error in errors_in(raw[:end])]
                 self._read_bytes[log] = self._read_bytes.get(log, 0) + end
-        return [error for error in found if not any(part in error for part in provoked)]
+
+        def is_provoked(error: str) -> bool:
+            sentences = self._provoked if "never retrieved" in error else provoked
+            return any(sentence in error for sentence in sentences)
+
+        return [error for error in found if not is_provoked(error)]
 
     def stop_processor(self, number: int = 0) -> None:
         stop(self.processors.pop(number), signal.SIGTERM, 10)

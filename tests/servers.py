@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,11 +84,8 @@ def running_servers(folder: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedKa
 
 
 @contextmanager
-def own_hub(provokes: Sequence[str] = ()) -> Iterator[Hub]:
-    """A hub on servers of its own; of its own processes none runs before `start()`.
-
-    It may log no errors but those with one of the sentences that its tests provoke.
-    """
+def own_hub() -> Iterator[Hub]:
+    """A hub on servers of its own; of its own processes none runs before `start()`. It may log no errors."""
     with temporary_folder() as folder, running_servers(folder) as (postgres, kafka):
         web = kept_ports(folder / "web-ports.json", ("web",))["web"]
         hub = Hub(folder, postgres, kafka, web)
@@ -96,7 +93,7 @@ def own_hub(provokes: Sequence[str] = ()) -> Iterator[Hub]:
             yield hub
         finally:
             hub.stop()
-        errors = hub.new_errors(provokes)
+        errors = hub.new_errors()
         assert not errors, "\n".join(errors)
 
 
@@ -105,11 +102,10 @@ def web_beside(
     hub: Hub,
     folder: Path,
     settings: Mapping[str, str] | None = None,
-    provokes: Sequence[str] = (),
 ) -> Iterator[Hub]:
     """Another web process of `hub`, with settings and a log of its own.
 
-    It may log no secrets, and no errors but those with one of the sentences that its tests provoke.
+    It may log no secrets and no errors.
     """
     folder.mkdir(exist_ok=True)
     port = kept_ports(folder / "ports.json", ("web",))["web"]
@@ -121,5 +117,5 @@ def web_beside(
     finally:
         beside.stop()
     assert leaks_in(folder) == []
-    errors = beside.new_errors(provokes)
+    errors = beside.new_errors()
     assert not errors, "\n".join(errors)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 
+from processor.app import APPLICATION
 from tests.faults.books import Books
-from tests.hub import FROM_AIOKAFKA, Client, Hub, eventually, wait_for
+from tests.hub import Client, Hub, eventually, freeze, wait_for
 
 AWAY_SECONDS = 20.0
 """How long Postgres is stopped: longer than a customer write waits for its answer."""
@@ -92,7 +95,6 @@ async def test_events_are_accepted_while_postgres_is_stopped(hub: Hub, client: C
     await books.balance()
 
 
-@pytest.mark.provokes(*FROM_AIOKAFKA)
 async def test_kafka_is_killed(hub: Hub, client: Client) -> None:
     books = Books(client)
     async with books.under_load():
@@ -129,11 +131,13 @@ async def test_a_paused_processor_wakes_after_its_partitions_moved(
     zombie = hub.processors[0]
     async with books.under_load():
         await _more(books, 200)
-        os.killpg(zombie.pid, signal.SIGSTOP)
-        hub.start_processor(1)
-        await _assigned(hub, 1, 8)  # the second took over everything
-        await _more(books, 200)
-        os.killpg(zombie.pid, signal.SIGCONT)
+        freeze(zombie)
+        try:
+            hub.start_processor(1)
+            await _assigned(hub, 1, 8)  # the second took over everything
+            await _more(books, 200)
+        finally:
+            os.killpg(zombie.pid, signal.SIGCONT)
         await _more(books, 200)
     await books.balance()
     wait_for(lambda: zombie.poll() is None, 1, "the first to live on")
@@ -141,6 +145,37 @@ async def test_a_paused_processor_wakes_after_its_partitions_moved(
     async with books.under_load("again"):
         await _more(books, 200)
     await books.balance()
+
+
+async def test_a_processor_that_stands_still_in_the_middle_of_a_copy_holds_nobody_up(
+    hub: Hub, client: Client
+) -> None:
+    """It holds locks that the living need, and Postgres takes it for one at work."""
+    books = Books(client)
+    stalled = await asyncpg.connect(
+        hub.postgres.url, server_settings={"application_name": APPLICATION}
+    )
+    waiting = asyncio.Event()
+
+    async def data() -> AsyncIterator[bytes]:
+        waiting.set()
+        await asyncio.Event().wait()
+        yield b""
+
+    async def copy() -> None:
+        async with stalled.transaction():
+            await stalled.execute("UPDATE consumer_offsets SET next_offset = next_offset")
+            await stalled.copy_to_table("updates", source=data())
+
+    async with books.under_load():
+        await _more(books, 200)
+        copying = asyncio.create_task(copy())
+        await waiting.wait()
+        await _more(books, 200)
+    await books.balance()
+    assert stalled.is_closed()
+    copying.cancel()
+    await asyncio.wait([copying])
 
 
 async def _assigned(hub: Hub, number: int, partitions: int = 1) -> None:
@@ -157,7 +192,6 @@ async def _assigned(hub: Hub, number: int, partitions: int = 1) -> None:
     await eventually(taken, 60, f"{partitions} partitions to be assigned")
 
 
-@pytest.mark.provokes(*FROM_AIOKAFKA)
 async def test_processes_end_in_order_while_kafka_is_away(hub: Hub, client: Client) -> None:
     books = Books(client)
     async with books.under_load():

@@ -8,7 +8,7 @@ from typing import Any
 
 from headwater.embedded.child import stop
 from tests.cli.conftest import Done, headwater, hub_of
-from tests.hub import FROM_AIOKAFKA, Client, eventually, make_client
+from tests.hub import Client, eventually, make_client
 from tests.servers import own_hub
 
 
@@ -41,7 +41,7 @@ async def _assert_stuck(client: Client, step: str, hint: str) -> None:
 
 
 async def test_it_names_the_part_that_is_down() -> None:
-    with own_hub(provokes=FROM_AIOKAFKA) as hub:
+    with own_hub() as hub:
         await asyncio.to_thread(hub.start)
         async with make_client(hub) as client:
             assert await _is_well(client)

@@ -15,11 +15,8 @@ import pytest
 
 from headwater.embedded.child import spawn
 from tests.http.callers import refused
-from tests.hub import FROM_AIOKAFKA, Client, Hub, eventually, make_client, wait_for
+from tests.hub import Client, Hub, eventually, make_client, wait_for
 from tests.servers import web_beside
-
-# the shared hub's servers go away
-pytestmark = pytest.mark.provokes(*FROM_AIOKAFKA)
 
 UP, DOWN = {"status": "UP"}, {"status": "DOWN"}
 ROOTS = ("", "/hub/v1")
@@ -28,7 +25,7 @@ ROOTS = ("", "/hub/v1")
 @pytest.fixture(scope="module")
 def fragile_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
     settings = {"HEADWATER_HTTP_UNREADY_SECONDS": "2"}
-    with web_beside(hub, server_folder / "fragile", settings, FROM_AIOKAFKA) as fragile:
+    with web_beside(hub, server_folder / "fragile", settings) as fragile:
         yield fragile
 
 

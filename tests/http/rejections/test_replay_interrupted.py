@@ -21,11 +21,8 @@ from headwater.postgres.outcomes import Rejection, write_rejections
 from headwater.postgres.pool import open_pool
 from headwater.settings import PostgresSettings
 from tests.http.callers import refused
-from tests.hub import FROM_AIOKAFKA, Answer, Client, Hub, eventually, make_client
+from tests.hub import Answer, Client, Hub, eventually, make_client
 from tests.servers import web_beside
-
-# the shared hub's Kafka goes away
-pytestmark = pytest.mark.provokes(*FROM_AIOKAFKA)
 
 COUNT = 1_000
 
@@ -33,7 +30,7 @@ COUNT = 1_000
 @pytest.fixture(scope="module")
 def fragile_hub(hub: Hub, server_folder: Path) -> Iterator[Hub]:
     """A fresh web process, whose memory is looked at."""
-    with web_beside(hub, server_folder / "replaying", provokes=FROM_AIOKAFKA) as fragile:
+    with web_beside(hub, server_folder / "replaying") as fragile:
         yield fragile
 
 
